@@ -1,0 +1,1 @@
+//! cortend, the daemon.

@@ -1,0 +1,1 @@
+//! SQLite opened for durability: one writer with group commit, many readers.

@@ -1,0 +1,1 @@
+//! Apply a layer to mounts, and compute a layer from two sets of mounts.

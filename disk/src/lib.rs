@@ -1,0 +1,1 @@
+//! The few durable file operations behind a seam that tests can script.

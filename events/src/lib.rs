@@ -1,0 +1,1 @@
+//! Topics, envelopes and an exchange with filters.

@@ -1,0 +1,1 @@
+//! containerd's filter grammar over anything that can name its fields.

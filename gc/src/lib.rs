@@ -1,0 +1,1 @@
+//! Mark and sweep over any graph, with lease roots, and its scheduler.

@@ -1,0 +1,1 @@
+//! Namespaces, images, containers, leases and labels over any content store and snapshotter.

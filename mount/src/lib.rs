@@ -1,0 +1,1 @@
+//! Mounting, unmounting and temporary mounts on Linux.

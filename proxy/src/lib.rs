@@ -1,0 +1,1 @@
+//! Content stores, snapshotters and differs in another process, over containerd's gRPC.

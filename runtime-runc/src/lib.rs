@@ -1,0 +1,1 @@
+//! Drives an OCI runtime binary: runc, crun, youki.

@@ -1,0 +1,1 @@
+//! containerd's gRPC and ttrpc services over Corten's contracts.

@@ -1,0 +1,1 @@
+//! containerd-shim-runc-v2: the process that looks after containers.

@@ -1,0 +1,1 @@
+//! The snapshotter contract, its conformance suite and the metastore implementations share.

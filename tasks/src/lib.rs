@@ -1,0 +1,1 @@
+//! The daemon's side of shims: bundles, bootstrap, recovery and clean-up.
