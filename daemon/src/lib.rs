@@ -1,1 +1,3 @@
-//! cortend, the daemon.
+#![doc = include_str!("../README.md")]
+
+pub mod config;

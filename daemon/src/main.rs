@@ -1,0 +1,3 @@
+//! cortend, the daemon.
+
+fn main() {}
