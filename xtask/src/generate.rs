@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, bail};
 use prost::Message;
 
+use crate::process::workspace;
+
 /// Where the generated files live, relative to the workspace.
 const GENERATED: &str = "api/src/generated";
 
@@ -93,8 +95,4 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
 }
