@@ -1,1 +1,15 @@
-//! The few durable file operations behind a seam that tests can script.
+#![doc = include_str!("../README.md")]
+
+mod disk;
+mod file;
+mod filesystem;
+mod lock;
+mod seam;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use disk::Disk;
+pub use file::DiskFile;
+pub use filesystem::{FilesystemSync, Space, space};
+pub use lock::{LockError, RootLock};
+pub use seam::{FileId, Operation, Seam, Step};

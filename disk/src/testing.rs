@@ -1,0 +1,1 @@
+//! Scripted failures and power cuts.
