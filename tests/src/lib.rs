@@ -1,1 +1,22 @@
-//! End-to-end tests with real clients.
+//! What end-to-end tests, the demo and the benchmarks share: real programs on scratch folders, and a look at what
+//! they left behind.
+
+#![allow(clippy::disallowed_methods, reason = "scratch files need not survive a power cut")]
+
+mod client;
+mod daemon;
+mod image;
+mod leaks;
+mod programs;
+mod pty;
+mod registry;
+mod wait;
+
+pub use client::{Ctr, Run};
+pub use daemon::{Daemon, DaemonOptions, Kind};
+pub use image::Image;
+pub use leaks::{assert_nothing_left, what_is_left};
+pub use programs::{Programs, root_or_skip};
+pub use pty::Pty;
+pub use registry::Registry;
+pub use wait::{PATIENCE, eventually};
