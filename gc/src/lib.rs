@@ -1,1 +1,12 @@
-//! Mark and sweep over any graph, with lease roots, and its scheduler.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod graph;
+mod marker;
+mod schedule;
+mod sweep;
+
+pub use graph::Graph;
+pub use marker::{Edges, Marker};
+pub use schedule::{Schedule, Scheduler};
+pub use sweep::{Batch, Clock, MonotonicClock, Store, Sweep};

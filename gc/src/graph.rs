@@ -1,0 +1,177 @@
+//! The graph as it was at one instant, copied to memory.
+
+use std::{collections::HashMap, hash::Hash, time::SystemTime};
+
+use crate::{Marker, Sweep};
+
+/// Nodes, edges and roots, gathered in one quick pass over a snapshot of the store.
+///
+/// Nodes are whatever the caller names them by; a node may be named by an edge before, or without ever, being
+/// declared as something that exists.
+#[derive(Debug)]
+pub struct Graph<N> {
+    now: SystemTime,
+    names: Names<N>,
+    edges: Vec<(u32, u32)>,
+    roots: Vec<u32>,
+    candidates: Vec<u32>,
+}
+
+impl<N: Eq + Hash + Clone> Graph<N> {
+    /// An empty graph. `now` decides for the whole collection which leases are over.
+    #[must_use]
+    pub fn new(now: SystemTime) -> Self {
+        Self { now, names: Names::new(), edges: Vec::new(), roots: Vec::new(), candidates: Vec::new() }
+    }
+
+    /// The instant that decides which leases are over.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.now
+    }
+
+    /// Declares something that exists and goes if nothing refers to it.
+    pub fn candidate(&mut self, node: N) {
+        let index = self.names.index_of(node);
+        self.candidates.push(index);
+    }
+
+    /// Declares something that stays, with all it refers to.
+    pub fn root(&mut self, node: N) {
+        let index = self.names.index_of(node);
+        self.roots.push(index);
+    }
+
+    /// Declares something that stays until `expires_at`; for ever without it. Says whether it stays now.
+    pub fn leased_root(&mut self, node: N, expires_at: Option<SystemTime>) -> bool {
+        let lives = expires_at.is_none_or(|instant| instant > self.now);
+        if lives {
+            self.root(node);
+        }
+        lives
+    }
+
+    /// Declares that `from` keeps `to`.
+    pub fn edge(&mut self, from: N, to: N) {
+        let from = self.names.index_of(from);
+        let to = self.names.index_of(to);
+        self.edges.push((from, to));
+    }
+
+    /// How many nodes have been named.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Marks what the roots keep. What is left of the candidates goes into the sweep, those that refer before those
+    /// they refer to: what has not been swept yet is whole.
+    #[must_use]
+    pub fn mark(mut self) -> Sweep<N> {
+        let targets = Targets::new(self.names.len(), &mut self.edges);
+        let mut reached = vec![false; self.names.len()];
+        let mut pending = std::mem::take(&mut self.roots);
+        while let Some(node) = pending.pop() {
+            if !std::mem::replace(&mut reached[node as usize], true) {
+                pending.extend_from_slice(targets.of(node));
+            }
+        }
+        let order = referrers_first(&self.candidates, &reached, &targets);
+        let candidates = order.into_iter().map(|index| self.names.get(index).clone()).collect();
+        Sweep::new(Marker::from_parts(self.names, reached), candidates)
+    }
+}
+
+/// The unreached candidates in an order where a node comes before what it refers to (cycles are cut anywhere).
+fn referrers_first(candidates: &[u32], reached: &[bool], targets: &Targets) -> Vec<u32> {
+    let mut wanted = vec![false; reached.len()];
+    for &candidate in candidates {
+        wanted[candidate as usize] = !reached[candidate as usize];
+    }
+    let mut seen = reached.to_vec();
+    let mut finished = Vec::new();
+    let mut path: Vec<(u32, usize)> = Vec::new();
+    for &start in candidates {
+        if std::mem::replace(&mut seen[start as usize], true) {
+            continue;
+        }
+        path.push((start, 0));
+        while let Some((node, next)) = path.last_mut() {
+            if let Some(&target) = targets.of(*node).get(*next) {
+                *next += 1;
+                if !std::mem::replace(&mut seen[target as usize], true) {
+                    path.push((target, 0));
+                }
+            } else {
+                finished.push(*node);
+                path.pop();
+            }
+        }
+    }
+    finished.reverse();
+    finished.retain(|&node| wanted[node as usize]);
+    finished
+}
+
+/// The targets of each node, side by side.
+struct Targets {
+    starts: Vec<usize>,
+    targets: Vec<u32>,
+}
+
+impl Targets {
+    fn new(nodes: usize, edges: &mut [(u32, u32)]) -> Self {
+        edges.sort_unstable();
+        let mut starts = vec![0; nodes + 1];
+        for &(from, _) in edges.iter() {
+            starts[from as usize + 1] += 1;
+        }
+        for node in 0..nodes {
+            starts[node + 1] += starts[node];
+        }
+        Self { starts, targets: edges.iter().map(|&(_, to)| to).collect() }
+    }
+
+    fn of(&self, node: u32) -> &[u32] {
+        &self.targets[self.starts[node as usize]..self.starts[node as usize + 1]]
+    }
+}
+
+/// A small number for each node that was named.
+#[derive(Debug)]
+pub(crate) struct Names<N> {
+    indexes: HashMap<N, u32>,
+    names: Vec<N>,
+}
+
+impl<N: Eq + Hash + Clone> Names<N> {
+    fn new() -> Self {
+        Self { indexes: HashMap::new(), names: Vec::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The number of `node`, which is new if it equals the length before.
+    ///
+    /// # Panics
+    /// With more than four thousand million nodes: they would not fit into memory.
+    pub(crate) fn index_of(&mut self, node: N) -> u32 {
+        if let Some(&index) = self.indexes.get(&node) {
+            return index;
+        }
+        let index = u32::try_from(self.names.len()).expect("fewer nodes than 2^32 fit into memory");
+        self.names.push(node.clone());
+        self.indexes.insert(node, index);
+        index
+    }
+
+    pub(crate) fn find(&self, node: &N) -> Option<u32> {
+        self.indexes.get(node).copied()
+    }
+
+    fn get(&self, index: u32) -> &N {
+        &self.names[index as usize]
+    }
+}

@@ -1,0 +1,126 @@
+//! Removing what is not kept, in batches that are short.
+
+use std::{
+    hash::Hash,
+    time::{Duration, Instant},
+};
+
+use crate::{Edges, Marker};
+
+/// A clock that a test can turn.
+pub trait Clock {
+    /// The time since any fixed instant; it never goes back.
+    fn elapsed(&self) -> Duration;
+}
+
+/// The clock of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct MonotonicClock(Instant);
+
+impl Default for MonotonicClock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for MonotonicClock {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// The store inside the transaction of one batch.
+pub trait Store<N>: Edges<N> {
+    /// Takes all that writers touched since the last time.
+    fn take_touched(&mut self) -> Vec<N>;
+
+    /// Removes `node`; whether it still existed.
+    ///
+    /// # Errors
+    /// If the store cannot be written. The batch is then given up as a whole.
+    fn remove(&mut self, node: &N) -> Result<bool, Self::Error>;
+}
+
+/// What one batch did. It counts only once it is handed to [`Sweep::accept`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a batch that is not accepted is done again"]
+pub struct Batch {
+    /// How many were removed.
+    pub removed: u64,
+    /// How many had been touched, or reached from what was touched, and stay.
+    pub spared: u64,
+    /// Whether nothing is left.
+    pub finished: bool,
+    next: usize,
+}
+
+/// What a mark left over: nodes to remove, unless writers touch them first.
+#[derive(Debug)]
+pub struct Sweep<N> {
+    marker: Marker<N>,
+    candidates: Vec<N>,
+    next: usize,
+}
+
+/// How many nodes are removed between two looks at the clock.
+const NODES_BETWEEN_LOOKS: usize = 16;
+
+impl<N: Eq + Hash + Clone> Sweep<N> {
+    pub(crate) fn new(marker: Marker<N>, candidates: Vec<N>) -> Self {
+        Self { marker, candidates, next: 0 }
+    }
+
+    /// What is left, in the order of removal.
+    #[must_use]
+    pub fn candidates(&self) -> &[N] {
+        &self.candidates[self.next..]
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn marker(&self) -> &Marker<N> {
+        &self.marker
+    }
+
+    /// Whether nothing is left to do.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.next == self.candidates.len()
+    }
+
+    /// Inside one transaction of `store`: keeps what was touched, to closure, then removes what is still not kept
+    /// until `budget` is over, at least a few nodes. If the transaction does not commit, do not accept the batch:
+    /// the next one then does the same again.
+    ///
+    /// # Errors
+    /// What the store said. The transaction must be rolled back.
+    pub fn batch<S: Store<N> + ?Sized>(
+        &mut self,
+        store: &mut S,
+        clock: &dyn Clock,
+        budget: Duration,
+    ) -> Result<Batch, S::Error> {
+        let started = clock.elapsed();
+        let touched = store.take_touched();
+        self.marker.shade(touched, store)?;
+        let mut batch = Batch { removed: 0, spared: 0, finished: false, next: self.next };
+        for (count, node) in self.candidates[self.next..].iter().enumerate() {
+            if count > 0 && count % NODES_BETWEEN_LOOKS == 0 && clock.elapsed() - started >= budget {
+                return Ok(batch);
+            }
+            if self.marker.is_reached(node) {
+                batch.spared += 1;
+            } else {
+                batch.removed += u64::from(store.remove(node)?);
+            }
+            batch.next += 1;
+        }
+        batch.finished = true;
+        Ok(batch)
+    }
+
+    /// Goes on after a batch that was committed.
+    pub fn accept(&mut self, batch: Batch) {
+        self.next = batch.next;
+    }
+}

@@ -1,0 +1,4 @@
+//! Checks the collector against a plain model.
+
+mod model;
+mod sweep;
