@@ -59,7 +59,7 @@ fn compile() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     files.sort();
     let mut set = protox::compile(&files, [&proto]).context("compile api/proto")?;
     let mut results = BTreeMap::new();
-    results.insert("descriptors.bin".to_owned(), set.encode_to_vec());
+    results.insert("descriptors.bin".to_owned(), without_sources(&set).encode_to_vec());
 
     for file in &mut set.file {
         let package = file.package().to_owned();
@@ -68,6 +68,8 @@ fn compile() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     }
     let out = tempfile::tempdir()?;
     let gate = "#[cfg(feature = \"grpc\")]";
+    let mut names = prost_build::Config::new();
+    names.enable_type_names();
     tonic_prost_build::configure()
         .out_dir(out.path())
         .bytes(".")
@@ -77,12 +79,21 @@ fn compile() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         .client_mod_attribute(".", gate)
         .server_mod_attribute(".", gate)
         .emit_rerun_if_changed(false)
-        .compile_fds(set)?;
+        .compile_fds_with_config(set, names)?;
     for entry in fs::read_dir(out.path())? {
         let entry = entry?;
         results.insert(entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
     }
     Ok(results)
+}
+
+/// The same set without comments and positions, which only the generator reads.
+fn without_sources(set: &prost_types::FileDescriptorSet) -> prost_types::FileDescriptorSet {
+    let mut set = set.clone();
+    for file in &mut set.file {
+        file.source_code_info = None;
+    }
+    set
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {

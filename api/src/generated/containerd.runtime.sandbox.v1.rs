@@ -17,34 +17,114 @@ pub struct CreateSandboxRequest {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for CreateSandboxRequest {
+    const NAME: &'static str = "CreateSandboxRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.CreateSandboxRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.CreateSandboxRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateSandboxResponse {}
+impl ::prost::Name for CreateSandboxResponse {
+    const NAME: &'static str = "CreateSandboxResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.CreateSandboxResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.CreateSandboxResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PingRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for PingRequest {
+    const NAME: &'static str = "PingRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.PingRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.PingRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PingResponse {}
+impl ::prost::Name for PingResponse {
+    const NAME: &'static str = "PingResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.PingResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.PingResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PlatformRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for PlatformRequest {
+    const NAME: &'static str = "PlatformRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.PlatformRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.PlatformRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PlatformResponse {
     #[prost(message, optional, tag = "1")]
     pub platform: ::core::option::Option<super::super::super::types::Platform>,
 }
+impl ::prost::Name for PlatformResponse {
+    const NAME: &'static str = "PlatformResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.PlatformResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.PlatformResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SandboxMetricsRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for SandboxMetricsRequest {
+    const NAME: &'static str = "SandboxMetricsRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.SandboxMetricsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.SandboxMetricsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SandboxMetricsResponse {
     #[prost(message, optional, tag = "1")]
     pub metrics: ::core::option::Option<super::super::super::types::Metric>,
+}
+impl ::prost::Name for SandboxMetricsResponse {
+    const NAME: &'static str = "SandboxMetricsResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.SandboxMetricsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.SandboxMetricsResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SandboxStatusRequest {
@@ -53,6 +133,17 @@ pub struct SandboxStatusRequest {
     #[prost(bool, tag = "2")]
     pub verbose: bool,
 }
+impl ::prost::Name for SandboxStatusRequest {
+    const NAME: &'static str = "SandboxStatusRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.SandboxStatusRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.SandboxStatusRequest".into()
+    }
+}
+/// The state of the sandbox, and details if they were asked for.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SandboxStatusResponse {
     #[prost(string, tag = "1")]
@@ -73,17 +164,57 @@ pub struct SandboxStatusResponse {
     #[prost(message, optional, tag = "7")]
     pub extra: ::core::option::Option<::prost_types::Any>,
 }
+impl ::prost::Name for SandboxStatusResponse {
+    const NAME: &'static str = "SandboxStatusResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.SandboxStatusResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.SandboxStatusResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShutdownSandboxRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ShutdownSandboxRequest {
+    const NAME: &'static str = "ShutdownSandboxRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.ShutdownSandboxRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.ShutdownSandboxRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShutdownSandboxResponse {}
+impl ::prost::Name for ShutdownSandboxResponse {
+    const NAME: &'static str = "ShutdownSandboxResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.ShutdownSandboxResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.ShutdownSandboxResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartSandboxRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for StartSandboxRequest {
+    const NAME: &'static str = "StartSandboxRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.StartSandboxRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.StartSandboxRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartSandboxResponse {
@@ -94,6 +225,16 @@ pub struct StartSandboxResponse {
     #[prost(message, optional, tag = "3")]
     pub spec: ::core::option::Option<::prost_types::Any>,
 }
+impl ::prost::Name for StartSandboxResponse {
+    const NAME: &'static str = "StartSandboxResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.StartSandboxResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.StartSandboxResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StopSandboxRequest {
     #[prost(string, tag = "1")]
@@ -101,8 +242,28 @@ pub struct StopSandboxRequest {
     #[prost(uint32, tag = "2")]
     pub timeout_secs: u32,
 }
+impl ::prost::Name for StopSandboxRequest {
+    const NAME: &'static str = "StopSandboxRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.StopSandboxRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.StopSandboxRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StopSandboxResponse {}
+impl ::prost::Name for StopSandboxResponse {
+    const NAME: &'static str = "StopSandboxResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.StopSandboxResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.StopSandboxResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateSandboxRequest {
     #[prost(string, tag = "1")]
@@ -115,17 +276,58 @@ pub struct UpdateSandboxRequest {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for UpdateSandboxRequest {
+    const NAME: &'static str = "UpdateSandboxRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.UpdateSandboxRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.UpdateSandboxRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateSandboxResponse {}
+impl ::prost::Name for UpdateSandboxResponse {
+    const NAME: &'static str = "UpdateSandboxResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.UpdateSandboxResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.UpdateSandboxResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitSandboxRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for WaitSandboxRequest {
+    const NAME: &'static str = "WaitSandboxRequest";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.WaitSandboxRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.WaitSandboxRequest".into()
+    }
+}
+/// How the sandbox ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitSandboxResponse {
     #[prost(uint32, tag = "1")]
     pub exit_status: u32,
     #[prost(message, optional, tag = "2")]
     pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for WaitSandboxResponse {
+    const NAME: &'static str = "WaitSandboxResponse";
+    const PACKAGE: &'static str = "containerd.runtime.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.runtime.sandbox.v1.WaitSandboxResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.runtime.sandbox.v1.WaitSandboxResponse".into()
+    }
 }

@@ -4,11 +4,32 @@ pub struct AbortRequest {
     #[prost(string, tag = "1")]
     pub r#ref: ::prost::alloc::string::String,
 }
+impl ::prost::Name for AbortRequest {
+    const NAME: &'static str = "AbortRequest";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.AbortRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.AbortRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteContentRequest {
     #[prost(string, tag = "1")]
     pub digest: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DeleteContentRequest {
+    const NAME: &'static str = "DeleteContentRequest";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.DeleteContentRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.DeleteContentRequest".into()
+    }
+}
+/// A blob as it is listed.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Info {
     #[prost(string, tag = "1")]
@@ -25,36 +46,107 @@ pub struct Info {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for Info {
+    const NAME: &'static str = "Info";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.Info".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.Info".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InfoRequest {
     #[prost(string, tag = "1")]
     pub digest: ::prost::alloc::string::String,
+}
+impl ::prost::Name for InfoRequest {
+    const NAME: &'static str = "InfoRequest";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.InfoRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.InfoRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InfoResponse {
     #[prost(message, optional, tag = "1")]
     pub info: ::core::option::Option<Info>,
 }
+impl ::prost::Name for InfoResponse {
+    const NAME: &'static str = "InfoResponse";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.InfoResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.InfoResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListContentRequest {
     #[prost(string, repeated, tag = "1")]
     pub filters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ListContentRequest {
+    const NAME: &'static str = "ListContentRequest";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.ListContentRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.ListContentRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListContentResponse {
     #[prost(message, repeated, tag = "1")]
     pub info: ::prost::alloc::vec::Vec<Info>,
 }
+impl ::prost::Name for ListContentResponse {
+    const NAME: &'static str = "ListContentResponse";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.ListContentResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.ListContentResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListStatusesRequest {
     #[prost(string, repeated, tag = "1")]
     pub filters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ListStatusesRequest {
+    const NAME: &'static str = "ListStatusesRequest";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.ListStatusesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.ListStatusesRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListStatusesResponse {
     #[prost(message, repeated, tag = "1")]
     pub statuses: ::prost::alloc::vec::Vec<Status>,
 }
+impl ::prost::Name for ListStatusesResponse {
+    const NAME: &'static str = "ListStatusesResponse";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.ListStatusesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.ListStatusesResponse".into()
+    }
+}
+/// An offset beyond the end is OutOfRange, at the end an empty answer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadContentRequest {
     #[prost(string, tag = "1")]
@@ -64,6 +156,16 @@ pub struct ReadContentRequest {
     #[prost(int64, tag = "3")]
     pub size: i64,
 }
+impl ::prost::Name for ReadContentRequest {
+    const NAME: &'static str = "ReadContentRequest";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.ReadContentRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.ReadContentRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadContentResponse {
     #[prost(int64, tag = "1")]
@@ -71,6 +173,17 @@ pub struct ReadContentResponse {
     #[prost(bytes = "bytes", tag = "2")]
     pub data: ::prost::bytes::Bytes,
 }
+impl ::prost::Name for ReadContentResponse {
+    const NAME: &'static str = "ReadContentResponse";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.ReadContentResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.ReadContentResponse".into()
+    }
+}
+/// A write that is not committed yet.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Status {
     #[prost(message, optional, tag = "1")]
@@ -86,15 +199,45 @@ pub struct Status {
     #[prost(string, tag = "6")]
     pub expected: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Status {
+    const NAME: &'static str = "Status";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.Status".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.Status".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRequest {
     #[prost(string, tag = "1")]
     pub r#ref: ::prost::alloc::string::String,
 }
+impl ::prost::Name for StatusRequest {
+    const NAME: &'static str = "StatusRequest";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.StatusRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.StatusRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     pub status: ::core::option::Option<Status>,
+}
+impl ::prost::Name for StatusResponse {
+    const NAME: &'static str = "StatusResponse";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.StatusResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.StatusResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateRequest {
@@ -103,11 +246,34 @@ pub struct UpdateRequest {
     #[prost(message, optional, tag = "2")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
+impl ::prost::Name for UpdateRequest {
+    const NAME: &'static str = "UpdateRequest";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.UpdateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.UpdateRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateResponse {
     #[prost(message, optional, tag = "1")]
     pub info: ::core::option::Option<Info>,
 }
+impl ::prost::Name for UpdateResponse {
+    const NAME: &'static str = "UpdateResponse";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.UpdateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.UpdateResponse".into()
+    }
+}
+/// The first message must name the ref. An offset that is not zero must be where the writer stands;
+/// zero starts anew whenever something was written before, also in a commit. A total or expected digest
+/// that is given is checked at the commit.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WriteContentRequest {
     #[prost(enumeration = "WriteAction", tag = "1")]
@@ -128,6 +294,17 @@ pub struct WriteContentRequest {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for WriteContentRequest {
+    const NAME: &'static str = "WriteContentRequest";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.WriteContentRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.WriteContentRequest".into()
+    }
+}
+/// Where the writer stands after the request. The answer to a commit is sent twice.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WriteContentResponse {
     #[prost(enumeration = "WriteAction", tag = "1")]
@@ -143,6 +320,17 @@ pub struct WriteContentResponse {
     #[prost(string, tag = "6")]
     pub digest: ::prost::alloc::string::String,
 }
+impl ::prost::Name for WriteContentResponse {
+    const NAME: &'static str = "WriteContentResponse";
+    const PACKAGE: &'static str = "containerd.services.content.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.content.v1.WriteContentResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.content.v1.WriteContentResponse".into()
+    }
+}
+/// What a message of a write does beside carrying data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum WriteAction {
@@ -184,6 +372,7 @@ pub mod content_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// The blobs that a namespace may see.
     #[derive(Debug, Clone)]
     pub struct ContentClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -253,6 +442,7 @@ pub mod content_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
+        /// Throws away what was written under a ref.
         pub async fn abort(
             &mut self,
             request: impl tonic::IntoRequest<super::AbortRequest>,
@@ -276,6 +466,7 @@ pub mod content_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Removes the blob from the namespace. The bytes go when no namespace has them.
         pub async fn delete(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteContentRequest>,
@@ -322,6 +513,7 @@ pub mod content_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Up to a hundred a message; no message at all if nothing matches.
         pub async fn list(
             &mut self,
             request: impl tonic::IntoRequest<super::ListContentRequest>,
@@ -377,6 +569,8 @@ pub mod content_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Chunks of up to one mebibyte. The offset in an answer counts from where this read began. A size of
+        /// zero or less means up to the end.
         pub async fn read(
             &mut self,
             request: impl tonic::IntoRequest<super::ReadContentRequest>,
@@ -449,6 +643,8 @@ pub mod content_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// One stream is one writer, which holds its ref until the stream ends; a second writer gets
+        /// Unavailable and should try again. What was written stays for a writer that resumes.
         pub async fn write(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -493,10 +689,12 @@ pub mod content_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ContentServer.
     #[async_trait]
     pub trait Content: std::marker::Send + std::marker::Sync + 'static {
+        /// Throws away what was written under a ref.
         async fn abort(
             &self,
             request: tonic::Request<super::AbortRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// Removes the blob from the namespace. The bytes go when no namespace has them.
         async fn delete(
             &self,
             request: tonic::Request<super::DeleteContentRequest>,
@@ -511,6 +709,7 @@ pub mod content_server {
             >
             + std::marker::Send
             + 'static;
+        /// Up to a hundred a message; no message at all if nothing matches.
         async fn list(
             &self,
             request: tonic::Request<super::ListContentRequest>,
@@ -528,6 +727,8 @@ pub mod content_server {
             >
             + std::marker::Send
             + 'static;
+        /// Chunks of up to one mebibyte. The offset in an answer counts from where this read began. A size of
+        /// zero or less means up to the end.
         async fn read(
             &self,
             request: tonic::Request<super::ReadContentRequest>,
@@ -546,11 +747,14 @@ pub mod content_server {
             >
             + std::marker::Send
             + 'static;
+        /// One stream is one writer, which holds its ref until the stream ends; a second writer gets
+        /// Unavailable and should try again. What was written stays for a writer that resumes.
         async fn write(
             &self,
             request: tonic::Request<tonic::Streaming<super::WriteContentRequest>>,
         ) -> std::result::Result<tonic::Response<Self::WriteStream>, tonic::Status>;
     }
+    /// The blobs that a namespace may see.
     #[derive(Debug)]
     pub struct ContentServer<T> {
         inner: Arc<T>,

@@ -4,3 +4,13 @@ pub struct ForwardRequest {
     #[prost(message, optional, tag = "1")]
     pub envelope: ::core::option::Option<super::super::super::super::types::Envelope>,
 }
+impl ::prost::Name for ForwardRequest {
+    const NAME: &'static str = "ForwardRequest";
+    const PACKAGE: &'static str = "containerd.services.events.ttrpc.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.events.ttrpc.v1.ForwardRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.events.ttrpc.v1.ForwardRequest".into()
+    }
+}

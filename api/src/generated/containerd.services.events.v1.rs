@@ -4,6 +4,16 @@ pub struct ForwardRequest {
     #[prost(message, optional, tag = "1")]
     pub envelope: ::core::option::Option<super::super::super::types::Envelope>,
 }
+impl ::prost::Name for ForwardRequest {
+    const NAME: &'static str = "ForwardRequest";
+    const PACKAGE: &'static str = "containerd.services.events.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.events.v1.ForwardRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.events.v1.ForwardRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishRequest {
     #[prost(string, tag = "1")]
@@ -11,10 +21,30 @@ pub struct PublishRequest {
     #[prost(message, optional, tag = "2")]
     pub event: ::core::option::Option<::prost_types::Any>,
 }
+impl ::prost::Name for PublishRequest {
+    const NAME: &'static str = "PublishRequest";
+    const PACKAGE: &'static str = "containerd.services.events.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.events.v1.PublishRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.events.v1.PublishRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubscribeRequest {
     #[prost(string, repeated, tag = "1")]
     pub filters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for SubscribeRequest {
+    const NAME: &'static str = "SubscribeRequest";
+    const PACKAGE: &'static str = "containerd.services.events.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.events.v1.SubscribeRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.events.v1.SubscribeRequest".into()
+    }
 }
 /// Generated client implementations.
 #[cfg(feature = "grpc")]
@@ -28,6 +58,7 @@ pub mod events_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Takes events in and hands them to whoever subscribed.
     #[derive(Debug, Clone)]
     pub struct EventsClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -97,6 +128,7 @@ pub mod events_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
+        /// The envelope is taken as it is.
         pub async fn forward(
             &mut self,
             request: impl tonic::IntoRequest<super::ForwardRequest>,
@@ -120,6 +152,7 @@ pub mod events_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The envelope is made here, with the namespace of the request.
         pub async fn publish(
             &mut self,
             request: impl tonic::IntoRequest<super::PublishRequest>,
@@ -143,6 +176,7 @@ pub mod events_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Events of all namespaces from now on, never of the past. Several filters are alternatives.
         pub async fn subscribe(
             &mut self,
             request: impl tonic::IntoRequest<super::SubscribeRequest>,
@@ -187,10 +221,12 @@ pub mod events_server {
     /// Generated trait containing gRPC methods that should be implemented for use with EventsServer.
     #[async_trait]
     pub trait Events: std::marker::Send + std::marker::Sync + 'static {
+        /// The envelope is taken as it is.
         async fn forward(
             &self,
             request: tonic::Request<super::ForwardRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// The envelope is made here, with the namespace of the request.
         async fn publish(
             &self,
             request: tonic::Request<super::PublishRequest>,
@@ -204,11 +240,13 @@ pub mod events_server {
             >
             + std::marker::Send
             + 'static;
+        /// Events of all namespaces from now on, never of the past. Several filters are alternatives.
         async fn subscribe(
             &self,
             request: tonic::Request<super::SubscribeRequest>,
         ) -> std::result::Result<tonic::Response<Self::SubscribeStream>, tonic::Status>;
     }
+    /// Takes events in and hands them to whoever subscribed.
     #[derive(Debug)]
     pub struct EventsServer<T> {
         inner: Arc<T>,

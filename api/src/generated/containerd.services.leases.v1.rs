@@ -6,6 +6,16 @@ pub struct AddResourceRequest {
     #[prost(message, optional, tag = "2")]
     pub resource: ::core::option::Option<Resource>,
 }
+impl ::prost::Name for AddResourceRequest {
+    const NAME: &'static str = "AddResourceRequest";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.AddResourceRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.AddResourceRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateRequest {
     #[prost(string, tag = "1")]
@@ -16,10 +26,30 @@ pub struct CreateRequest {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for CreateRequest {
+    const NAME: &'static str = "CreateRequest";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.CreateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.CreateRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateResponse {
     #[prost(message, optional, tag = "1")]
     pub lease: ::core::option::Option<Lease>,
+}
+impl ::prost::Name for CreateResponse {
+    const NAME: &'static str = "CreateResponse";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.CreateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.CreateResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteRequest {
@@ -28,6 +58,16 @@ pub struct DeleteRequest {
     #[prost(bool, tag = "2")]
     pub sync: bool,
 }
+impl ::prost::Name for DeleteRequest {
+    const NAME: &'static str = "DeleteRequest";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.DeleteRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.DeleteRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteResourceRequest {
     #[prost(string, tag = "1")]
@@ -35,6 +75,17 @@ pub struct DeleteResourceRequest {
     #[prost(message, optional, tag = "2")]
     pub resource: ::core::option::Option<Resource>,
 }
+impl ::prost::Name for DeleteResourceRequest {
+    const NAME: &'static str = "DeleteResourceRequest";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.DeleteResourceRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.DeleteResourceRequest".into()
+    }
+}
+/// A lease; one of its labels may say when it ends.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Lease {
     #[prost(string, tag = "1")]
@@ -47,32 +98,94 @@ pub struct Lease {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for Lease {
+    const NAME: &'static str = "Lease";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.Lease".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.Lease".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRequest {
     #[prost(string, repeated, tag = "1")]
     pub filters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ListRequest {
+    const NAME: &'static str = "ListRequest";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.ListRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.ListRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListResourcesRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListResourcesRequest {
+    const NAME: &'static str = "ListResourcesRequest";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.ListResourcesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.ListResourcesRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListResourcesResponse {
     #[prost(message, repeated, tag = "1")]
     pub resources: ::prost::alloc::vec::Vec<Resource>,
+}
+impl ::prost::Name for ListResourcesResponse {
+    const NAME: &'static str = "ListResourcesResponse";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.ListResourcesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.ListResourcesResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListResponse {
     #[prost(message, repeated, tag = "1")]
     pub leases: ::prost::alloc::vec::Vec<Lease>,
 }
+impl ::prost::Name for ListResponse {
+    const NAME: &'static str = "ListResponse";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.ListResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.ListResponse".into()
+    }
+}
+/// What a lease holds: its type, such as content or snapshots with the snapshotter behind a slash, and
+/// its id.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Resource {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub r#type: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Resource {
+    const NAME: &'static str = "Resource";
+    const PACKAGE: &'static str = "containerd.services.leases.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.leases.v1.Resource".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.leases.v1.Resource".into()
+    }
 }
 /// Generated client implementations.
 #[cfg(feature = "grpc")]
@@ -86,6 +199,7 @@ pub mod leases_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Keeps leases and what they hold. A request with a lease in its header adds what it makes by itself.
     #[derive(Debug, Clone)]
     pub struct LeasesClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -204,6 +318,7 @@ pub mod leases_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// With sync the call returns after the garbage collector ran.
         pub async fn delete(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteRequest>,
@@ -327,6 +442,7 @@ pub mod leases_server {
             &self,
             request: tonic::Request<super::CreateRequest>,
         ) -> std::result::Result<tonic::Response<super::CreateResponse>, tonic::Status>;
+        /// With sync the call returns after the garbage collector ran.
         async fn delete(
             &self,
             request: tonic::Request<super::DeleteRequest>,
@@ -347,6 +463,7 @@ pub mod leases_server {
             tonic::Status,
         >;
     }
+    /// Keeps leases and what they hold. A request with a lease in its header adds what it makes by itself.
     #[derive(Debug)]
     pub struct LeasesServer<T> {
         inner: Arc<T>,

@@ -4,36 +4,107 @@ pub struct CreateNamespaceRequest {
     #[prost(message, optional, tag = "1")]
     pub namespace: ::core::option::Option<Namespace>,
 }
+impl ::prost::Name for CreateNamespaceRequest {
+    const NAME: &'static str = "CreateNamespaceRequest";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.CreateNamespaceRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.CreateNamespaceRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateNamespaceResponse {
     #[prost(message, optional, tag = "1")]
     pub namespace: ::core::option::Option<Namespace>,
+}
+impl ::prost::Name for CreateNamespaceResponse {
+    const NAME: &'static str = "CreateNamespaceResponse";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.CreateNamespaceResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.CreateNamespaceResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteNamespaceRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DeleteNamespaceRequest {
+    const NAME: &'static str = "DeleteNamespaceRequest";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.DeleteNamespaceRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.DeleteNamespaceRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetNamespaceRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetNamespaceRequest {
+    const NAME: &'static str = "GetNamespaceRequest";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.GetNamespaceRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.GetNamespaceRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetNamespaceResponse {
     #[prost(message, optional, tag = "1")]
     pub namespace: ::core::option::Option<Namespace>,
 }
+impl ::prost::Name for GetNamespaceResponse {
+    const NAME: &'static str = "GetNamespaceResponse";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.GetNamespaceResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.GetNamespaceResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListNamespacesRequest {
     #[prost(string, tag = "1")]
     pub filter: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListNamespacesRequest {
+    const NAME: &'static str = "ListNamespacesRequest";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.ListNamespacesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.ListNamespacesRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListNamespacesResponse {
     #[prost(message, repeated, tag = "1")]
     pub namespaces: ::prost::alloc::vec::Vec<Namespace>,
 }
+impl ::prost::Name for ListNamespacesResponse {
+    const NAME: &'static str = "ListNamespacesResponse";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.ListNamespacesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.ListNamespacesResponse".into()
+    }
+}
+/// A namespace with its labels, some of which are defaults for clients.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Namespace {
     #[prost(string, tag = "1")]
@@ -44,6 +115,17 @@ pub struct Namespace {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for Namespace {
+    const NAME: &'static str = "Namespace";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.Namespace".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.Namespace".into()
+    }
+}
+/// Without paths in the mask all labels are replaced.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateNamespaceRequest {
     #[prost(message, optional, tag = "1")]
@@ -51,10 +133,30 @@ pub struct UpdateNamespaceRequest {
     #[prost(message, optional, tag = "2")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
+impl ::prost::Name for UpdateNamespaceRequest {
+    const NAME: &'static str = "UpdateNamespaceRequest";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.UpdateNamespaceRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.UpdateNamespaceRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateNamespaceResponse {
     #[prost(message, optional, tag = "1")]
     pub namespace: ::core::option::Option<Namespace>,
+}
+impl ::prost::Name for UpdateNamespaceResponse {
+    const NAME: &'static str = "UpdateNamespaceResponse";
+    const PACKAGE: &'static str = "containerd.services.namespaces.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.namespaces.v1.UpdateNamespaceResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.namespaces.v1.UpdateNamespaceResponse".into()
+    }
 }
 /// Generated client implementations.
 #[cfg(feature = "grpc")]
@@ -68,6 +170,7 @@ pub mod namespaces_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Records of namespaces. A namespace that was never created works all the same.
     #[derive(Debug, Clone)]
     pub struct NamespacesClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -166,6 +269,7 @@ pub mod namespaces_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Refused while the namespace holds anything.
         pub async fn delete(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteNamespaceRequest>,
@@ -302,6 +406,7 @@ pub mod namespaces_server {
             tonic::Response<super::CreateNamespaceResponse>,
             tonic::Status,
         >;
+        /// Refused while the namespace holds anything.
         async fn delete(
             &self,
             request: tonic::Request<super::DeleteNamespaceRequest>,
@@ -328,6 +433,7 @@ pub mod namespaces_server {
             tonic::Status,
         >;
     }
+    /// Records of namespaces. A namespace that was never created works all the same.
     #[derive(Debug)]
     pub struct NamespacesServer<T> {
         inner: Arc<T>,

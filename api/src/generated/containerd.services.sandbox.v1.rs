@@ -19,10 +19,30 @@ pub struct ControllerCreateRequest {
     #[prost(string, tag = "10")]
     pub sandboxer: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ControllerCreateRequest {
+    const NAME: &'static str = "ControllerCreateRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerCreateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerCreateRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerCreateResponse {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ControllerCreateResponse {
+    const NAME: &'static str = "ControllerCreateResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerCreateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerCreateResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerMetricsRequest {
@@ -31,10 +51,30 @@ pub struct ControllerMetricsRequest {
     #[prost(string, tag = "10")]
     pub sandboxer: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ControllerMetricsRequest {
+    const NAME: &'static str = "ControllerMetricsRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerMetricsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerMetricsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerMetricsResponse {
     #[prost(message, optional, tag = "1")]
     pub metrics: ::core::option::Option<super::super::super::types::Metric>,
+}
+impl ::prost::Name for ControllerMetricsResponse {
+    const NAME: &'static str = "ControllerMetricsResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerMetricsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerMetricsResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerPlatformRequest {
@@ -43,10 +83,30 @@ pub struct ControllerPlatformRequest {
     #[prost(string, tag = "10")]
     pub sandboxer: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ControllerPlatformRequest {
+    const NAME: &'static str = "ControllerPlatformRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerPlatformRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerPlatformRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerPlatformResponse {
     #[prost(message, optional, tag = "1")]
     pub platform: ::core::option::Option<super::super::super::types::Platform>,
+}
+impl ::prost::Name for ControllerPlatformResponse {
+    const NAME: &'static str = "ControllerPlatformResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerPlatformResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerPlatformResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerShutdownRequest {
@@ -55,14 +115,44 @@ pub struct ControllerShutdownRequest {
     #[prost(string, tag = "10")]
     pub sandboxer: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ControllerShutdownRequest {
+    const NAME: &'static str = "ControllerShutdownRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerShutdownRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerShutdownRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerShutdownResponse {}
+impl ::prost::Name for ControllerShutdownResponse {
+    const NAME: &'static str = "ControllerShutdownResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerShutdownResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerShutdownResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerStartRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
     #[prost(string, tag = "10")]
     pub sandboxer: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ControllerStartRequest {
+    const NAME: &'static str = "ControllerStartRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerStartRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerStartRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControllerStartResponse {
@@ -84,6 +174,16 @@ pub struct ControllerStartResponse {
     #[prost(message, optional, tag = "7")]
     pub spec: ::core::option::Option<::prost_types::Any>,
 }
+impl ::prost::Name for ControllerStartResponse {
+    const NAME: &'static str = "ControllerStartResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerStartResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerStartResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerStatusRequest {
     #[prost(string, tag = "1")]
@@ -92,6 +192,16 @@ pub struct ControllerStatusRequest {
     pub verbose: bool,
     #[prost(string, tag = "10")]
     pub sandboxer: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ControllerStatusRequest {
+    const NAME: &'static str = "ControllerStatusRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerStatusRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerStatusRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControllerStatusResponse {
@@ -117,6 +227,16 @@ pub struct ControllerStatusResponse {
     #[prost(uint32, tag = "9")]
     pub version: u32,
 }
+impl ::prost::Name for ControllerStatusResponse {
+    const NAME: &'static str = "ControllerStatusResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerStatusResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerStatusResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerStopRequest {
     #[prost(string, tag = "1")]
@@ -126,8 +246,28 @@ pub struct ControllerStopRequest {
     #[prost(string, tag = "10")]
     pub sandboxer: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ControllerStopRequest {
+    const NAME: &'static str = "ControllerStopRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerStopRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerStopRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerStopResponse {}
+impl ::prost::Name for ControllerStopResponse {
+    const NAME: &'static str = "ControllerStopResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerStopResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerStopResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControllerUpdateRequest {
     #[prost(string, tag = "1")]
@@ -139,14 +279,44 @@ pub struct ControllerUpdateRequest {
     #[prost(string, repeated, tag = "4")]
     pub fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for ControllerUpdateRequest {
+    const NAME: &'static str = "ControllerUpdateRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerUpdateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerUpdateRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerUpdateResponse {}
+impl ::prost::Name for ControllerUpdateResponse {
+    const NAME: &'static str = "ControllerUpdateResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerUpdateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerUpdateResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerWaitRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
     #[prost(string, tag = "10")]
     pub sandboxer: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ControllerWaitRequest {
+    const NAME: &'static str = "ControllerWaitRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerWaitRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerWaitRequest".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerWaitResponse {
@@ -155,42 +325,132 @@ pub struct ControllerWaitResponse {
     #[prost(message, optional, tag = "2")]
     pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for ControllerWaitResponse {
+    const NAME: &'static str = "ControllerWaitResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.ControllerWaitResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.ControllerWaitResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StoreCreateRequest {
     #[prost(message, optional, tag = "1")]
     pub sandbox: ::core::option::Option<super::super::super::types::Sandbox>,
+}
+impl ::prost::Name for StoreCreateRequest {
+    const NAME: &'static str = "StoreCreateRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreCreateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreCreateRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StoreCreateResponse {
     #[prost(message, optional, tag = "1")]
     pub sandbox: ::core::option::Option<super::super::super::types::Sandbox>,
 }
+impl ::prost::Name for StoreCreateResponse {
+    const NAME: &'static str = "StoreCreateResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreCreateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreCreateResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreDeleteRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for StoreDeleteRequest {
+    const NAME: &'static str = "StoreDeleteRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreDeleteRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreDeleteRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreDeleteResponse {}
+impl ::prost::Name for StoreDeleteResponse {
+    const NAME: &'static str = "StoreDeleteResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreDeleteResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreDeleteResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreGetRequest {
     #[prost(string, tag = "1")]
     pub sandbox_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for StoreGetRequest {
+    const NAME: &'static str = "StoreGetRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreGetRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreGetRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StoreGetResponse {
     #[prost(message, optional, tag = "1")]
     pub sandbox: ::core::option::Option<super::super::super::types::Sandbox>,
 }
+impl ::prost::Name for StoreGetResponse {
+    const NAME: &'static str = "StoreGetResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreGetResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreGetResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreListRequest {
     #[prost(string, repeated, tag = "1")]
     pub filters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for StoreListRequest {
+    const NAME: &'static str = "StoreListRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreListRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreListRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StoreListResponse {
     #[prost(message, repeated, tag = "1")]
     pub list: ::prost::alloc::vec::Vec<super::super::super::types::Sandbox>,
+}
+impl ::prost::Name for StoreListResponse {
+    const NAME: &'static str = "StoreListResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreListResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreListResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StoreUpdateRequest {
@@ -199,10 +459,30 @@ pub struct StoreUpdateRequest {
     #[prost(string, repeated, tag = "2")]
     pub fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for StoreUpdateRequest {
+    const NAME: &'static str = "StoreUpdateRequest";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreUpdateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreUpdateRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StoreUpdateResponse {
     #[prost(message, optional, tag = "1")]
     pub sandbox: ::core::option::Option<super::super::super::types::Sandbox>,
+}
+impl ::prost::Name for StoreUpdateResponse {
+    const NAME: &'static str = "StoreUpdateResponse";
+    const PACKAGE: &'static str = "containerd.services.sandbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.sandbox.v1.StoreUpdateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.sandbox.v1.StoreUpdateResponse".into()
+    }
 }
 /// Generated client implementations.
 #[cfg(feature = "grpc")]
@@ -216,6 +496,7 @@ pub mod controller_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Controls running sandboxes through the sandboxer that each names.
     #[derive(Debug, Clone)]
     pub struct ControllerClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -617,6 +898,7 @@ pub mod controller_server {
             tonic::Status,
         >;
     }
+    /// Controls running sandboxes through the sandboxer that each names.
     #[derive(Debug)]
     pub struct ControllerServer<T> {
         inner: Arc<T>,
@@ -1150,6 +1432,7 @@ pub mod store_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Keeps the records of sandboxes.
     #[derive(Debug, Clone)]
     pub struct StoreClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1397,6 +1680,7 @@ pub mod store_server {
             tonic::Status,
         >;
     }
+    /// Keeps the records of sandboxes.
     #[derive(Debug)]
     pub struct StoreServer<T> {
         inner: Arc<T>,

@@ -4,6 +4,16 @@ pub struct CleanupRequest {
     #[prost(string, tag = "1")]
     pub snapshotter: ::prost::alloc::string::String,
 }
+impl ::prost::Name for CleanupRequest {
+    const NAME: &'static str = "CleanupRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.CleanupRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.CleanupRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommitSnapshotRequest {
     #[prost(string, tag = "1")]
@@ -20,6 +30,17 @@ pub struct CommitSnapshotRequest {
     #[prost(string, tag = "5")]
     pub parent: ::prost::alloc::string::String,
 }
+impl ::prost::Name for CommitSnapshotRequest {
+    const NAME: &'static str = "CommitSnapshotRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.CommitSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.CommitSnapshotRequest".into()
+    }
+}
+/// A snapshot as it is listed.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Info {
     #[prost(string, tag = "1")]
@@ -38,6 +59,16 @@ pub struct Info {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for Info {
+    const NAME: &'static str = "Info";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.Info".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.Info".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListSnapshotsRequest {
     #[prost(string, tag = "1")]
@@ -45,10 +76,30 @@ pub struct ListSnapshotsRequest {
     #[prost(string, repeated, tag = "2")]
     pub filters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for ListSnapshotsRequest {
+    const NAME: &'static str = "ListSnapshotsRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.ListSnapshotsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.ListSnapshotsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListSnapshotsResponse {
     #[prost(message, repeated, tag = "1")]
     pub info: ::prost::alloc::vec::Vec<Info>,
+}
+impl ::prost::Name for ListSnapshotsResponse {
+    const NAME: &'static str = "ListSnapshotsResponse";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.ListSnapshotsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.ListSnapshotsResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MountsRequest {
@@ -57,10 +108,30 @@ pub struct MountsRequest {
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
 }
+impl ::prost::Name for MountsRequest {
+    const NAME: &'static str = "MountsRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.MountsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.MountsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MountsResponse {
     #[prost(message, repeated, tag = "1")]
     pub mounts: ::prost::alloc::vec::Vec<super::super::super::types::Mount>,
+}
+impl ::prost::Name for MountsResponse {
+    const NAME: &'static str = "MountsResponse";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.MountsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.MountsResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PrepareSnapshotRequest {
@@ -76,10 +147,30 @@ pub struct PrepareSnapshotRequest {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for PrepareSnapshotRequest {
+    const NAME: &'static str = "PrepareSnapshotRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.PrepareSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.PrepareSnapshotRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PrepareSnapshotResponse {
     #[prost(message, repeated, tag = "1")]
     pub mounts: ::prost::alloc::vec::Vec<super::super::super::types::Mount>,
+}
+impl ::prost::Name for PrepareSnapshotResponse {
+    const NAME: &'static str = "PrepareSnapshotResponse";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.PrepareSnapshotResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.PrepareSnapshotResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveSnapshotRequest {
@@ -88,6 +179,16 @@ pub struct RemoveSnapshotRequest {
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
 }
+impl ::prost::Name for RemoveSnapshotRequest {
+    const NAME: &'static str = "RemoveSnapshotRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.RemoveSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.RemoveSnapshotRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatSnapshotRequest {
     #[prost(string, tag = "1")]
@@ -95,10 +196,30 @@ pub struct StatSnapshotRequest {
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
 }
+impl ::prost::Name for StatSnapshotRequest {
+    const NAME: &'static str = "StatSnapshotRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.StatSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.StatSnapshotRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StatSnapshotResponse {
     #[prost(message, optional, tag = "1")]
     pub info: ::core::option::Option<Info>,
+}
+impl ::prost::Name for StatSnapshotResponse {
+    const NAME: &'static str = "StatSnapshotResponse";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.StatSnapshotResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.StatSnapshotResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateSnapshotRequest {
@@ -109,10 +230,30 @@ pub struct UpdateSnapshotRequest {
     #[prost(message, optional, tag = "3")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
+impl ::prost::Name for UpdateSnapshotRequest {
+    const NAME: &'static str = "UpdateSnapshotRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.UpdateSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.UpdateSnapshotRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateSnapshotResponse {
     #[prost(message, optional, tag = "1")]
     pub info: ::core::option::Option<Info>,
+}
+impl ::prost::Name for UpdateSnapshotResponse {
+    const NAME: &'static str = "UpdateSnapshotResponse";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.UpdateSnapshotResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.UpdateSnapshotResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UsageRequest {
@@ -121,12 +262,33 @@ pub struct UsageRequest {
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
 }
+impl ::prost::Name for UsageRequest {
+    const NAME: &'static str = "UsageRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.UsageRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.UsageRequest".into()
+    }
+}
+/// Bytes and inodes of this snapshot alone, without its parents.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UsageResponse {
     #[prost(int64, tag = "1")]
     pub size: i64,
     #[prost(int64, tag = "2")]
     pub inodes: i64,
+}
+impl ::prost::Name for UsageResponse {
+    const NAME: &'static str = "UsageResponse";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.UsageResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.UsageResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ViewSnapshotRequest {
@@ -142,11 +304,32 @@ pub struct ViewSnapshotRequest {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for ViewSnapshotRequest {
+    const NAME: &'static str = "ViewSnapshotRequest";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.ViewSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.ViewSnapshotRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ViewSnapshotResponse {
     #[prost(message, repeated, tag = "1")]
     pub mounts: ::prost::alloc::vec::Vec<super::super::super::types::Mount>,
 }
+impl ::prost::Name for ViewSnapshotResponse {
+    const NAME: &'static str = "ViewSnapshotResponse";
+    const PACKAGE: &'static str = "containerd.services.snapshots.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.snapshots.v1.ViewSnapshotResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.snapshots.v1.ViewSnapshotResponse".into()
+    }
+}
+/// What can be done with a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Kind {
@@ -191,6 +374,7 @@ pub mod snapshots_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Snapshots of a namespace in the snapshotter that each request names.
     #[derive(Debug, Clone)]
     pub struct SnapshotsClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -286,6 +470,7 @@ pub mod snapshots_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Turns a writable snapshot into a committed one under a new name; the key is gone afterwards.
         pub async fn commit(
             &mut self,
             request: impl tonic::IntoRequest<super::CommitSnapshotRequest>,
@@ -312,6 +497,7 @@ pub mod snapshots_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Up to a hundred a message.
         pub async fn list(
             &mut self,
             request: impl tonic::IntoRequest<super::ListSnapshotsRequest>,
@@ -364,6 +550,7 @@ pub mod snapshots_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a writable snapshot upon a committed parent, or upon nothing.
         pub async fn prepare(
             &mut self,
             request: impl tonic::IntoRequest<super::PrepareSnapshotRequest>,
@@ -393,6 +580,7 @@ pub mod snapshots_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Refused while another snapshot is built upon it.
         pub async fn remove(
             &mut self,
             request: impl tonic::IntoRequest<super::RemoveSnapshotRequest>,
@@ -500,6 +688,7 @@ pub mod snapshots_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a read-only snapshot upon a committed parent.
         pub async fn view(
             &mut self,
             request: impl tonic::IntoRequest<super::ViewSnapshotRequest>,
@@ -546,6 +735,7 @@ pub mod snapshots_server {
             &self,
             request: tonic::Request<super::CleanupRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// Turns a writable snapshot into a committed one under a new name; the key is gone afterwards.
         async fn commit(
             &self,
             request: tonic::Request<super::CommitSnapshotRequest>,
@@ -556,6 +746,7 @@ pub mod snapshots_server {
             >
             + std::marker::Send
             + 'static;
+        /// Up to a hundred a message.
         async fn list(
             &self,
             request: tonic::Request<super::ListSnapshotsRequest>,
@@ -564,6 +755,7 @@ pub mod snapshots_server {
             &self,
             request: tonic::Request<super::MountsRequest>,
         ) -> std::result::Result<tonic::Response<super::MountsResponse>, tonic::Status>;
+        /// Makes a writable snapshot upon a committed parent, or upon nothing.
         async fn prepare(
             &self,
             request: tonic::Request<super::PrepareSnapshotRequest>,
@@ -571,6 +763,7 @@ pub mod snapshots_server {
             tonic::Response<super::PrepareSnapshotResponse>,
             tonic::Status,
         >;
+        /// Refused while another snapshot is built upon it.
         async fn remove(
             &self,
             request: tonic::Request<super::RemoveSnapshotRequest>,
@@ -593,6 +786,7 @@ pub mod snapshots_server {
             &self,
             request: tonic::Request<super::UsageRequest>,
         ) -> std::result::Result<tonic::Response<super::UsageResponse>, tonic::Status>;
+        /// Makes a read-only snapshot upon a committed parent.
         async fn view(
             &self,
             request: tonic::Request<super::ViewSnapshotRequest>,
@@ -601,6 +795,7 @@ pub mod snapshots_server {
             tonic::Status,
         >;
     }
+    /// Snapshots of a namespace in the snapshotter that each request names.
     #[derive(Debug)]
     pub struct SnapshotsServer<T> {
         inner: Arc<T>,

@@ -8,10 +8,30 @@ pub struct CheckpointTaskRequest {
     #[prost(message, optional, tag = "3")]
     pub options: ::core::option::Option<::prost_types::Any>,
 }
+impl ::prost::Name for CheckpointTaskRequest {
+    const NAME: &'static str = "CheckpointTaskRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.CheckpointTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.CheckpointTaskRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CheckpointTaskResponse {
     #[prost(message, repeated, tag = "1")]
     pub descriptors: ::prost::alloc::vec::Vec<super::super::super::types::Descriptor>,
+}
+impl ::prost::Name for CheckpointTaskResponse {
+    const NAME: &'static str = "CheckpointTaskResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.CheckpointTaskResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.CheckpointTaskResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CloseIoRequest {
@@ -22,6 +42,17 @@ pub struct CloseIoRequest {
     #[prost(bool, tag = "3")]
     pub stdin: bool,
 }
+impl ::prost::Name for CloseIoRequest {
+    const NAME: &'static str = "CloseIORequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.CloseIORequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.CloseIORequest".into()
+    }
+}
+/// Paths of streams are handed to the shim as they are; an empty one is not connected.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateTaskRequest {
     #[prost(string, tag = "1")]
@@ -47,12 +78,32 @@ pub struct CreateTaskRequest {
     #[prost(uint32, tag = "12")]
     pub task_api_version: u32,
 }
+impl ::prost::Name for CreateTaskRequest {
+    const NAME: &'static str = "CreateTaskRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.CreateTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.CreateTaskRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateTaskResponse {
     #[prost(string, tag = "1")]
     pub container_id: ::prost::alloc::string::String,
     #[prost(uint32, tag = "2")]
     pub pid: u32,
+}
+impl ::prost::Name for CreateTaskResponse {
+    const NAME: &'static str = "CreateTaskResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.CreateTaskResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.CreateTaskResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteProcessRequest {
@@ -61,6 +112,17 @@ pub struct DeleteProcessRequest {
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DeleteProcessRequest {
+    const NAME: &'static str = "DeleteProcessRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.DeleteProcessRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.DeleteProcessRequest".into()
+    }
+}
+/// How the process ended. The id is empty for the first process of a container.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteResponse {
     #[prost(string, tag = "1")]
@@ -72,10 +134,30 @@ pub struct DeleteResponse {
     #[prost(message, optional, tag = "4")]
     pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for DeleteResponse {
+    const NAME: &'static str = "DeleteResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.DeleteResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.DeleteResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteTaskRequest {
     #[prost(string, tag = "1")]
     pub container_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for DeleteTaskRequest {
+    const NAME: &'static str = "DeleteTaskRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.DeleteTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.DeleteTaskRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecProcessRequest {
@@ -94,8 +176,29 @@ pub struct ExecProcessRequest {
     #[prost(string, tag = "7")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ExecProcessRequest {
+    const NAME: &'static str = "ExecProcessRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.ExecProcessRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.ExecProcessRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecProcessResponse {}
+impl ::prost::Name for ExecProcessResponse {
+    const NAME: &'static str = "ExecProcessResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.ExecProcessResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.ExecProcessResponse".into()
+    }
+}
+/// Without an exec id the first process of the container is meant.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRequest {
     #[prost(string, tag = "1")]
@@ -103,11 +206,32 @@ pub struct GetRequest {
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for GetRequest {
+    const NAME: &'static str = "GetRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.GetRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.GetRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetResponse {
     #[prost(message, optional, tag = "1")]
     pub process: ::core::option::Option<super::super::super::v1::types::Process>,
 }
+impl ::prost::Name for GetResponse {
+    const NAME: &'static str = "GetResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.GetResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.GetResponse".into()
+    }
+}
+/// Sends a signal to a process, or to all of the container.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KillRequest {
     #[prost(string, tag = "1")]
@@ -119,40 +243,121 @@ pub struct KillRequest {
     #[prost(bool, tag = "4")]
     pub all: bool,
 }
+impl ::prost::Name for KillRequest {
+    const NAME: &'static str = "KillRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.KillRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.KillRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListPidsRequest {
     #[prost(string, tag = "1")]
     pub container_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListPidsRequest {
+    const NAME: &'static str = "ListPidsRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.ListPidsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.ListPidsRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListPidsResponse {
     #[prost(message, repeated, tag = "1")]
     pub processes: ::prost::alloc::vec::Vec<super::super::super::v1::types::ProcessInfo>,
 }
+impl ::prost::Name for ListPidsResponse {
+    const NAME: &'static str = "ListPidsResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.ListPidsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.ListPidsResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTasksRequest {
     #[prost(string, tag = "1")]
     pub filter: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListTasksRequest {
+    const NAME: &'static str = "ListTasksRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.ListTasksRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.ListTasksRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListTasksResponse {
     #[prost(message, repeated, tag = "1")]
     pub tasks: ::prost::alloc::vec::Vec<super::super::super::v1::types::Process>,
 }
+impl ::prost::Name for ListTasksResponse {
+    const NAME: &'static str = "ListTasksResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.ListTasksResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.ListTasksResponse".into()
+    }
+}
+/// Filters may name id and namespace.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MetricsRequest {
     #[prost(string, repeated, tag = "1")]
     pub filters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for MetricsRequest {
+    const NAME: &'static str = "MetricsRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.MetricsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.MetricsRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetricsResponse {
     #[prost(message, repeated, tag = "1")]
     pub metrics: ::prost::alloc::vec::Vec<super::super::super::types::Metric>,
 }
+impl ::prost::Name for MetricsResponse {
+    const NAME: &'static str = "MetricsResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.MetricsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.MetricsResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PauseTaskRequest {
     #[prost(string, tag = "1")]
     pub container_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for PauseTaskRequest {
+    const NAME: &'static str = "PauseTaskRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.PauseTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.PauseTaskRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResizePtyRequest {
@@ -165,10 +370,30 @@ pub struct ResizePtyRequest {
     #[prost(uint32, tag = "4")]
     pub height: u32,
 }
+impl ::prost::Name for ResizePtyRequest {
+    const NAME: &'static str = "ResizePtyRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.ResizePtyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.ResizePtyRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResumeTaskRequest {
     #[prost(string, tag = "1")]
     pub container_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ResumeTaskRequest {
+    const NAME: &'static str = "ResumeTaskRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.ResumeTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.ResumeTaskRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartRequest {
@@ -177,10 +402,30 @@ pub struct StartRequest {
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for StartRequest {
+    const NAME: &'static str = "StartRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.StartRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.StartRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartResponse {
     #[prost(uint32, tag = "1")]
     pub pid: u32,
+}
+impl ::prost::Name for StartResponse {
+    const NAME: &'static str = "StartResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.StartResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.StartResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateTaskRequest {
@@ -194,6 +439,16 @@ pub struct UpdateTaskRequest {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for UpdateTaskRequest {
+    const NAME: &'static str = "UpdateTaskRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.UpdateTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.UpdateTaskRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitRequest {
     #[prost(string, tag = "1")]
@@ -201,12 +456,33 @@ pub struct WaitRequest {
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for WaitRequest {
+    const NAME: &'static str = "WaitRequest";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.WaitRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.WaitRequest".into()
+    }
+}
+/// How the process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitResponse {
     #[prost(uint32, tag = "1")]
     pub exit_status: u32,
     #[prost(message, optional, tag = "2")]
     pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for WaitResponse {
+    const NAME: &'static str = "WaitResponse";
+    const PACKAGE: &'static str = "containerd.services.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.services.tasks.v1.WaitResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.services.tasks.v1.WaitResponse".into()
+    }
 }
 /// Generated client implementations.
 #[cfg(feature = "grpc")]
@@ -220,6 +496,8 @@ pub mod tasks_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// Processes of containers: the first one of each, and execs beside it. Every call needs the
+    /// container's record.
     #[derive(Debug, Clone)]
     pub struct TasksClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -472,6 +750,7 @@ pub mod tasks_client {
                 .insert(GrpcMethod::new("containerd.services.tasks.v1.Tasks", "Kill"));
             self.inner.unary(req, path, codec).await
         }
+        /// Tasks that do not answer in time are left out.
         pub async fn list(
             &mut self,
             request: impl tonic::IntoRequest<super::ListTasksRequest>,
@@ -655,6 +934,7 @@ pub mod tasks_client {
                 .insert(GrpcMethod::new("containerd.services.tasks.v1.Tasks", "Update"));
             self.inner.unary(req, path, codec).await
         }
+        /// Answers when the process has ended, at once if it already has.
         pub async fn wait(
             &mut self,
             request: impl tonic::IntoRequest<super::WaitRequest>,
@@ -730,6 +1010,7 @@ pub mod tasks_server {
             &self,
             request: tonic::Request<super::KillRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// Tasks that do not answer in time are left out.
         async fn list(
             &self,
             request: tonic::Request<super::ListTasksRequest>,
@@ -768,11 +1049,14 @@ pub mod tasks_server {
             &self,
             request: tonic::Request<super::UpdateTaskRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// Answers when the process has ended, at once if it already has.
         async fn wait(
             &self,
             request: tonic::Request<super::WaitRequest>,
         ) -> std::result::Result<tonic::Response<super::WaitResponse>, tonic::Status>;
     }
+    /// Processes of containers: the first one of each, and execs beside it. Every call needs the
+    /// container's record.
     #[derive(Debug)]
     pub struct TasksServer<T> {
         inner: Arc<T>,

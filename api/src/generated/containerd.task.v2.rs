@@ -8,6 +8,16 @@ pub struct CheckpointTaskRequest {
     #[prost(message, optional, tag = "3")]
     pub options: ::core::option::Option<::prost_types::Any>,
 }
+impl ::prost::Name for CheckpointTaskRequest {
+    const NAME: &'static str = "CheckpointTaskRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.CheckpointTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.CheckpointTaskRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CloseIoRequest {
     #[prost(string, tag = "1")]
@@ -17,10 +27,30 @@ pub struct CloseIoRequest {
     #[prost(bool, tag = "3")]
     pub stdin: bool,
 }
+impl ::prost::Name for CloseIoRequest {
+    const NAME: &'static str = "CloseIORequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.CloseIORequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.CloseIORequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConnectRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ConnectRequest {
+    const NAME: &'static str = "ConnectRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.ConnectRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.ConnectRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConnectResponse {
@@ -31,6 +61,17 @@ pub struct ConnectResponse {
     #[prost(string, tag = "3")]
     pub version: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ConnectResponse {
+    const NAME: &'static str = "ConnectResponse";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.ConnectResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.ConnectResponse".into()
+    }
+}
+/// Mounts the root filesystem at the bundle and creates the container, without starting its process.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateTaskRequest {
     #[prost(string, tag = "1")]
@@ -54,10 +95,30 @@ pub struct CreateTaskRequest {
     #[prost(message, optional, tag = "10")]
     pub options: ::core::option::Option<::prost_types::Any>,
 }
+impl ::prost::Name for CreateTaskRequest {
+    const NAME: &'static str = "CreateTaskRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.CreateTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.CreateTaskRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateTaskResponse {
     #[prost(uint32, tag = "1")]
     pub pid: u32,
+}
+impl ::prost::Name for CreateTaskResponse {
+    const NAME: &'static str = "CreateTaskResponse";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.CreateTaskResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.CreateTaskResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteRequest {
@@ -66,6 +127,17 @@ pub struct DeleteRequest {
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DeleteRequest {
+    const NAME: &'static str = "DeleteRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.DeleteRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.DeleteRequest".into()
+    }
+}
+/// How the process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteResponse {
     #[prost(uint32, tag = "1")]
@@ -74,6 +146,16 @@ pub struct DeleteResponse {
     pub exit_status: u32,
     #[prost(message, optional, tag = "3")]
     pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for DeleteResponse {
+    const NAME: &'static str = "DeleteResponse";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.DeleteResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.DeleteResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecProcessRequest {
@@ -92,8 +174,28 @@ pub struct ExecProcessRequest {
     #[prost(message, optional, tag = "7")]
     pub spec: ::core::option::Option<::prost_types::Any>,
 }
+impl ::prost::Name for ExecProcessRequest {
+    const NAME: &'static str = "ExecProcessRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.ExecProcessRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.ExecProcessRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecProcessResponse {}
+impl ::prost::Name for ExecProcessResponse {
+    const NAME: &'static str = "ExecProcessResponse";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.ExecProcessResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.ExecProcessResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KillRequest {
     #[prost(string, tag = "1")]
@@ -105,20 +207,60 @@ pub struct KillRequest {
     #[prost(bool, tag = "4")]
     pub all: bool,
 }
+impl ::prost::Name for KillRequest {
+    const NAME: &'static str = "KillRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.KillRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.KillRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PauseRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for PauseRequest {
+    const NAME: &'static str = "PauseRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.PauseRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.PauseRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PidsRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for PidsRequest {
+    const NAME: &'static str = "PidsRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.PidsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.PidsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PidsResponse {
     #[prost(message, repeated, tag = "1")]
     pub processes: ::prost::alloc::vec::Vec<super::super::v1::types::ProcessInfo>,
+}
+impl ::prost::Name for PidsResponse {
+    const NAME: &'static str = "PidsResponse";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.PidsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.PidsResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResizePtyRequest {
@@ -131,10 +273,30 @@ pub struct ResizePtyRequest {
     #[prost(uint32, tag = "4")]
     pub height: u32,
 }
+impl ::prost::Name for ResizePtyRequest {
+    const NAME: &'static str = "ResizePtyRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.ResizePtyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.ResizePtyRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResumeRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ResumeRequest {
+    const NAME: &'static str = "ResumeRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.ResumeRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.ResumeRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShutdownRequest {
@@ -143,6 +305,16 @@ pub struct ShutdownRequest {
     #[prost(bool, tag = "2")]
     pub now: bool,
 }
+impl ::prost::Name for ShutdownRequest {
+    const NAME: &'static str = "ShutdownRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.ShutdownRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.ShutdownRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartRequest {
     #[prost(string, tag = "1")]
@@ -150,10 +322,30 @@ pub struct StartRequest {
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for StartRequest {
+    const NAME: &'static str = "StartRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.StartRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.StartRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartResponse {
     #[prost(uint32, tag = "1")]
     pub pid: u32,
+}
+impl ::prost::Name for StartResponse {
+    const NAME: &'static str = "StartResponse";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.StartResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.StartResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StateRequest {
@@ -162,6 +354,17 @@ pub struct StateRequest {
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for StateRequest {
+    const NAME: &'static str = "StateRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.StateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.StateRequest".into()
+    }
+}
+/// The state of a process. A running one has Go's zero time in exited_at.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StateResponse {
     #[prost(string, tag = "1")]
@@ -187,15 +390,45 @@ pub struct StateResponse {
     #[prost(string, tag = "11")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for StateResponse {
+    const NAME: &'static str = "StateResponse";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.StateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.StateResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatsRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for StatsRequest {
+    const NAME: &'static str = "StatsRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.StatsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.StatsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatsResponse {
     #[prost(message, optional, tag = "1")]
     pub stats: ::core::option::Option<::prost_types::Any>,
+}
+impl ::prost::Name for StatsResponse {
+    const NAME: &'static str = "StatsResponse";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.StatsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.StatsResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateTaskRequest {
@@ -209,6 +442,16 @@ pub struct UpdateTaskRequest {
         ::prost::alloc::string::String,
     >,
 }
+impl ::prost::Name for UpdateTaskRequest {
+    const NAME: &'static str = "UpdateTaskRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.UpdateTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.UpdateTaskRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitRequest {
     #[prost(string, tag = "1")]
@@ -216,10 +459,31 @@ pub struct WaitRequest {
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for WaitRequest {
+    const NAME: &'static str = "WaitRequest";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.WaitRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.WaitRequest".into()
+    }
+}
+/// How the process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitResponse {
     #[prost(uint32, tag = "1")]
     pub exit_status: u32,
     #[prost(message, optional, tag = "2")]
     pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for WaitResponse {
+    const NAME: &'static str = "WaitResponse";
+    const PACKAGE: &'static str = "containerd.task.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "containerd.task.v2.WaitResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/containerd.task.v2.WaitResponse".into()
+    }
 }

@@ -12,6 +12,16 @@ pub struct BlkIoEntry {
     #[prost(uint64, tag = "5")]
     pub value: u64,
 }
+impl ::prost::Name for BlkIoEntry {
+    const NAME: &'static str = "BlkIOEntry";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.BlkIOEntry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.BlkIOEntry".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BlkIoStat {
     #[prost(message, repeated, tag = "1")]
@@ -31,12 +41,32 @@ pub struct BlkIoStat {
     #[prost(message, repeated, tag = "8")]
     pub sectors_recursive: ::prost::alloc::vec::Vec<BlkIoEntry>,
 }
+impl ::prost::Name for BlkIoStat {
+    const NAME: &'static str = "BlkIOStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.BlkIOStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.BlkIOStat".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CpuStat {
     #[prost(message, optional, tag = "1")]
     pub usage: ::core::option::Option<CpuUsage>,
     #[prost(message, optional, tag = "2")]
     pub throttling: ::core::option::Option<Throttle>,
+}
+impl ::prost::Name for CpuStat {
+    const NAME: &'static str = "CPUStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.CPUStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.CPUStat".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CpuUsage {
@@ -48,6 +78,16 @@ pub struct CpuUsage {
     pub user: u64,
     #[prost(uint64, repeated, tag = "4")]
     pub per_cpu: ::prost::alloc::vec::Vec<u64>,
+}
+impl ::prost::Name for CpuUsage {
+    const NAME: &'static str = "CPUUsage";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.CPUUsage".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.CPUUsage".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CgroupStats {
@@ -62,6 +102,16 @@ pub struct CgroupStats {
     #[prost(uint64, tag = "5")]
     pub nr_io_wait: u64,
 }
+impl ::prost::Name for CgroupStats {
+    const NAME: &'static str = "CgroupStats";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.CgroupStats".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.CgroupStats".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HugetlbStat {
     #[prost(uint64, tag = "1")]
@@ -72,6 +122,16 @@ pub struct HugetlbStat {
     pub failcnt: u64,
     #[prost(string, tag = "4")]
     pub pagesize: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HugetlbStat {
+    const NAME: &'static str = "HugetlbStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.HugetlbStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.HugetlbStat".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemoryEntry {
@@ -84,6 +144,16 @@ pub struct MemoryEntry {
     #[prost(uint64, tag = "4")]
     pub failcnt: u64,
 }
+impl ::prost::Name for MemoryEntry {
+    const NAME: &'static str = "MemoryEntry";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.MemoryEntry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.MemoryEntry".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemoryOomControl {
     #[prost(uint64, tag = "1")]
@@ -92,6 +162,16 @@ pub struct MemoryOomControl {
     pub under_oom: u64,
     #[prost(uint64, tag = "3")]
     pub oom_kill: u64,
+}
+impl ::prost::Name for MemoryOomControl {
+    const NAME: &'static str = "MemoryOomControl";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.MemoryOomControl".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.MemoryOomControl".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemoryStat {
@@ -168,6 +248,17 @@ pub struct MemoryStat {
     #[prost(message, optional, tag = "36")]
     pub kernel_tcp: ::core::option::Option<MemoryEntry>,
 }
+impl ::prost::Name for MemoryStat {
+    const NAME: &'static str = "MemoryStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.MemoryStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.MemoryStat".into()
+    }
+}
+/// All figures of one container; times are nanoseconds, sizes bytes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Metrics {
     #[prost(message, repeated, tag = "1")]
@@ -188,6 +279,16 @@ pub struct Metrics {
     pub cgroup_stats: ::core::option::Option<CgroupStats>,
     #[prost(message, optional, tag = "9")]
     pub memory_oom_control: ::core::option::Option<MemoryOomControl>,
+}
+impl ::prost::Name for Metrics {
+    const NAME: &'static str = "Metrics";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.Metrics".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.Metrics".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkStat {
@@ -210,12 +311,32 @@ pub struct NetworkStat {
     #[prost(uint64, tag = "9")]
     pub tx_dropped: u64,
 }
+impl ::prost::Name for NetworkStat {
+    const NAME: &'static str = "NetworkStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.NetworkStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.NetworkStat".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PidsStat {
     #[prost(uint64, tag = "1")]
     pub current: u64,
     #[prost(uint64, tag = "2")]
     pub limit: u64,
+}
+impl ::prost::Name for PidsStat {
+    const NAME: &'static str = "PidsStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.PidsStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.PidsStat".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RdmaEntry {
@@ -226,12 +347,32 @@ pub struct RdmaEntry {
     #[prost(uint32, tag = "3")]
     pub hca_objects: u32,
 }
+impl ::prost::Name for RdmaEntry {
+    const NAME: &'static str = "RdmaEntry";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.RdmaEntry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.RdmaEntry".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RdmaStat {
     #[prost(message, repeated, tag = "1")]
     pub current: ::prost::alloc::vec::Vec<RdmaEntry>,
     #[prost(message, repeated, tag = "2")]
     pub limit: ::prost::alloc::vec::Vec<RdmaEntry>,
+}
+impl ::prost::Name for RdmaStat {
+    const NAME: &'static str = "RdmaStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.RdmaStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.RdmaStat".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Throttle {
@@ -241,4 +382,14 @@ pub struct Throttle {
     pub throttled_periods: u64,
     #[prost(uint64, tag = "3")]
     pub throttled_time: u64,
+}
+impl ::prost::Name for Throttle {
+    const NAME: &'static str = "Throttle";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v1.Throttle".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v1.Throttle".into()
+    }
 }

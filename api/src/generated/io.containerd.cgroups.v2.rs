@@ -20,6 +20,16 @@ pub struct CpuStat {
     #[prost(uint64, tag = "9")]
     pub burst_usec: u64,
 }
+impl ::prost::Name for CpuStat {
+    const NAME: &'static str = "CPUStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.CPUStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.CPUStat".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HugeTlbStat {
     #[prost(uint64, tag = "1")]
@@ -30,6 +40,16 @@ pub struct HugeTlbStat {
     pub pagesize: ::prost::alloc::string::String,
     #[prost(uint64, tag = "4")]
     pub failcnt: u64,
+}
+impl ::prost::Name for HugeTlbStat {
+    const NAME: &'static str = "HugeTlbStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.HugeTlbStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.HugeTlbStat".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IoEntry {
@@ -46,12 +66,32 @@ pub struct IoEntry {
     #[prost(uint64, tag = "6")]
     pub wios: u64,
 }
+impl ::prost::Name for IoEntry {
+    const NAME: &'static str = "IOEntry";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.IOEntry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.IOEntry".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IoStat {
     #[prost(message, repeated, tag = "1")]
     pub usage: ::prost::alloc::vec::Vec<IoEntry>,
     #[prost(message, optional, tag = "2")]
     pub psi: ::core::option::Option<PsiStats>,
+}
+impl ::prost::Name for IoStat {
+    const NAME: &'static str = "IOStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.IOStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.IOStat".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemoryEvents {
@@ -67,6 +107,16 @@ pub struct MemoryEvents {
     pub oom_kill: u64,
     #[prost(uint64, tag = "6")]
     pub oom_group_kill: u64,
+}
+impl ::prost::Name for MemoryEvents {
+    const NAME: &'static str = "MemoryEvents";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.MemoryEvents".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.MemoryEvents".into()
+    }
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct MemoryStat {
@@ -147,6 +197,17 @@ pub struct MemoryStat {
     #[prost(message, optional, tag = "38")]
     pub psi: ::core::option::Option<PsiStats>,
 }
+impl ::prost::Name for MemoryStat {
+    const NAME: &'static str = "MemoryStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.MemoryStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.MemoryStat".into()
+    }
+}
+/// All figures of one container; times are microseconds, sizes bytes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Metrics {
     #[prost(message, optional, tag = "1")]
@@ -165,6 +226,16 @@ pub struct Metrics {
     pub memory_events: ::core::option::Option<MemoryEvents>,
     #[prost(message, repeated, tag = "9")]
     pub network: ::prost::alloc::vec::Vec<NetworkStat>,
+}
+impl ::prost::Name for Metrics {
+    const NAME: &'static str = "Metrics";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.Metrics".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.Metrics".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkStat {
@@ -187,6 +258,16 @@ pub struct NetworkStat {
     #[prost(uint64, tag = "9")]
     pub tx_dropped: u64,
 }
+impl ::prost::Name for NetworkStat {
+    const NAME: &'static str = "NetworkStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.NetworkStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.NetworkStat".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct PsiData {
     #[prost(double, tag = "1")]
@@ -198,6 +279,16 @@ pub struct PsiData {
     #[prost(uint64, tag = "4")]
     pub total: u64,
 }
+impl ::prost::Name for PsiData {
+    const NAME: &'static str = "PSIData";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.PSIData".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.PSIData".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct PsiStats {
     #[prost(message, optional, tag = "1")]
@@ -205,12 +296,32 @@ pub struct PsiStats {
     #[prost(message, optional, tag = "2")]
     pub full: ::core::option::Option<PsiData>,
 }
+impl ::prost::Name for PsiStats {
+    const NAME: &'static str = "PSIStats";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.PSIStats".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.PSIStats".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PidsStat {
     #[prost(uint64, tag = "1")]
     pub current: u64,
     #[prost(uint64, tag = "2")]
     pub limit: u64,
+}
+impl ::prost::Name for PidsStat {
+    const NAME: &'static str = "PidsStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.PidsStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.PidsStat".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RdmaEntry {
@@ -221,10 +332,30 @@ pub struct RdmaEntry {
     #[prost(uint32, tag = "3")]
     pub hca_objects: u32,
 }
+impl ::prost::Name for RdmaEntry {
+    const NAME: &'static str = "RdmaEntry";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.RdmaEntry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.RdmaEntry".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RdmaStat {
     #[prost(message, repeated, tag = "1")]
     pub current: ::prost::alloc::vec::Vec<RdmaEntry>,
     #[prost(message, repeated, tag = "2")]
     pub limit: ::prost::alloc::vec::Vec<RdmaEntry>,
+}
+impl ::prost::Name for RdmaStat {
+    const NAME: &'static str = "RdmaStat";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.RdmaStat".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.RdmaStat".into()
+    }
 }
