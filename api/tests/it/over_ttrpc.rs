@@ -193,10 +193,14 @@ async fn messages_are_limited_both_ways() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_went_away_is_unavailable() {
-    let mut setup = setup().await;
-    setup.server.shutdown().await.unwrap();
-    let error = connect(&setup.client, &CallContext::new("n"), "c1").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let setup = setup().await;
+    let context = CallContext::new("n");
+    let mut server = setup.server;
+    tokio::spawn(async move { server.shutdown().await });
+    let request = ConnectRequest::default();
+    let waited = call::<_, ConnectResponse>(&setup.client, TASK, "Wait", &context, &request).await;
+    assert_eq!(waited.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(connect(&setup.client, &context, "c1").await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]
