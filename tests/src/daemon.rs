@@ -40,8 +40,11 @@ pub struct DaemonOptions {
 }
 
 impl Default for DaemonOptions {
+    /// `cortend`; `CORTEN_TEST_PEER=containerd` runs the same test against Debian's containerd, to test the test.
     fn default() -> Self {
-        Self { kind: Kind::Corten, configuration: String::new(), root: None }
+        let peer = std::env::var("CORTEN_TEST_PEER").unwrap_or_default();
+        let kind = if peer == "containerd" { Kind::Containerd } else { Kind::Corten };
+        Self { kind, configuration: String::new(), root: None }
     }
 }
 
@@ -81,16 +84,23 @@ impl Daemon {
     /// # Errors
     /// If the programs are not built or the scratch folder cannot be made.
     pub fn prepare(options: DaemonOptions) -> anyhow::Result<Self> {
+        Self::prepare_programs(options, Programs::find()?)
+    }
+
+    /// The same, of these programs of ours.
+    ///
+    /// # Errors
+    /// If one of them is not there or the scratch folder cannot be made.
+    pub fn prepare_with(cortend: &Path, shim: &Path) -> anyhow::Result<Self> {
+        let options = DaemonOptions { kind: Kind::Corten, ..DaemonOptions::default() };
+        Self::prepare_programs(options, Programs::at(cortend.to_owned(), shim.to_owned()))
+    }
+
+    fn prepare_programs(options: DaemonOptions, programs: Programs) -> anyhow::Result<Self> {
         let scratch = tempfile::Builder::new().prefix("corten-").tempdir_in("/tmp")?;
         let namespace = format!("t{}x{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let daemon = Self {
-            options,
-            programs: Programs::find()?,
-            scratch,
-            namespace,
-            child: None,
-            containers: Mutex::default(),
-        };
+        let daemon =
+            Self { options, programs, scratch, namespace, child: None, containers: Mutex::default() };
         daemon.write_configuration()?;
         Ok(daemon)
     }

@@ -21,6 +21,17 @@ pub struct Programs {
 }
 
 impl Programs {
+    /// Ours at these paths, the peers where Debian has them.
+    #[must_use]
+    pub fn at(cortend: PathBuf, shim: PathBuf) -> Self {
+        Self {
+            cortend,
+            shim,
+            containerd: "/usr/bin/containerd".into(),
+            stock_shim: "/usr/bin/containerd-shim-runc-v2".into(),
+        }
+    }
+
     /// Finds them: ours where `cargo xtask build` puts them, or where the environment says.
     ///
     /// # Errors
@@ -28,15 +39,13 @@ impl Programs {
     pub fn find() -> anyhow::Result<Self> {
         let target = target_folder()?;
         let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-        Ok(Self {
-            cortend: chosen("CORTEN_TEST_DAEMON", target.join("debug/cortend")),
-            shim: chosen(
+        Ok(Self::at(
+            chosen("CORTEN_TEST_DAEMON", target.join("debug/cortend")),
+            chosen(
                 "CORTEN_TEST_SHIM",
                 target.join("shim-build").join(triple).join("shim/containerd-shim-runc-v2"),
             ),
-            containerd: "/usr/bin/containerd".into(),
-            stock_shim: "/usr/bin/containerd-shim-runc-v2".into(),
-        })
+        ))
     }
 }
 

@@ -1,7 +1,10 @@
 //! Project chores: `cargo xtask <chore>`.
 
+mod bench;
 mod build;
 mod check;
+mod compatibility;
+mod demo;
 mod generate;
 mod layers;
 mod machine;
@@ -11,15 +14,21 @@ mod test;
 use anyhow::bail;
 
 const USAGE: &str = "usage: cargo xtask <chore>
+  demo                from an empty machine to a running container, step by step
   test                what CI runs: install what is missing, check, build, run every test
   check               formatting, lints, the layers of the map, generated code
   build [--release]   the daemon, and the shim with its own profile
-  generate [--check]  compile api/proto";
+  generate [--check]  compile api/proto
+  compatibility       run the end-to-end tests on Corten and on containerd, write docs/compatibility.md
+  bench               the daemon beside containerd, as Markdown";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["demo"] => demo::run(),
         ["test"] => test::run(),
+        ["compatibility"] => compatibility::run(),
+        ["bench"] => bench::run(),
         ["check"] => check::run(),
         ["build"] => build::all(build::Profile::Dev).map(drop),
         ["build", "--release"] => build::all(build::Profile::Release).map(drop),
