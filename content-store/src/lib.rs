@@ -1,8 +1,16 @@
-//! A content-addressed blob store: contract, conformance suite and the store on a local filesystem.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 mod contract;
+mod fields;
+mod hash;
+mod local;
+#[cfg(feature = "testsuite")]
+pub mod testsuite;
 
 pub use contract::{
     Blob, BlobInfo, BlobReader, BlobWriter, CommitOptions, ContentStore, Ingest, IngestCatalog,
     IngestOptions, IngestStatus, Ingester,
 };
+pub use hash::Hasher;
+pub use local::{LocalStore, MAX_KEY_BYTES, MAX_OPEN_INGESTS};

@@ -1,0 +1,292 @@
+//! The store: looking at blobs and ingests, deleting, giving up.
+
+use std::{fmt, fs, io, path::Path, sync::Arc, time::SystemTime};
+
+use async_trait::async_trait;
+use corten_disk::Disk;
+use corten_filter::Filters;
+use corten_types::{Algorithm, Digest, Error, Labels, Result, UpdateMask};
+
+use super::{
+    blob::{self, LocalBlob},
+    ingest::LocalIngest,
+    layout::Layout,
+    locks::{DigestLocks, KeyLocks},
+    record,
+};
+use crate::{
+    Blob, BlobInfo, BlobReader, BlobWriter, Ingest, IngestCatalog, IngestOptions, IngestStatus, Ingester,
+};
+
+/// The mode of folders.
+pub(crate) const FOLDER_MODE: u32 = 0o755;
+
+/// A content store on a local filesystem, in containerd's layout. Clones are the same store.
+///
+/// It keeps no labels: `update` answers `Unimplemented`, and labels given to a commit are ignored. It needs a tokio runtime,
+/// on whose blocking threads it works.
+#[derive(Clone)]
+pub struct LocalStore {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) disk: Disk,
+    pub(crate) layout: Layout,
+    pub(crate) keys: Arc<KeyLocks>,
+    pub(crate) digests: DigestLocks,
+}
+
+impl LocalStore {
+    /// Opens the store below the folder `root` (absolute), which is made if it is not there. It blocks.
+    ///
+    /// A root has one store in one process at a time; the caller sees to that ([`corten_disk::RootLock`]).
+    ///
+    /// # Errors
+    /// That a folder cannot be made, read or synced, with the class of the system's error. Some folders may have been made.
+    pub fn open(root: &Path, disk: Disk) -> Result<Self> {
+        let layout = Layout::new(root);
+        let prepare = |folder: &Path| {
+            disk.create_dir_all(folder, FOLDER_MODE).and_then(|()| disk.sync_folder(folder)).map_err(
+                |error| Error::io(format!("cannot prepare {} of a content store", folder.display()), error),
+            )
+        };
+        // The process before may have died between a rename and the sync of the folder. From here on such a blob counts as
+        // committed, so its name must be on stable storage.
+        for algorithm in Algorithm::ALL {
+            prepare(&layout.blobs_of(algorithm))?;
+        }
+        prepare(&layout.blobs())?;
+        prepare(&layout.ingests())?;
+        let inner = Inner { disk, layout, keys: Arc::default(), digests: DigestLocks::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The folder that it was opened with.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.inner.layout.root()
+    }
+
+    /// Removes what a crash left of ingests whose key cannot be read any more, and says how many there were. It blocks.
+    ///
+    /// Such an ingest is in no listing and would take room for ever. Call it only while nobody has an ingest open.
+    ///
+    /// # Errors
+    /// That the folder of ingests cannot be read, or one of them not be removed; others may have been removed.
+    pub fn remove_unreadable_ingests(&self) -> Result<usize> {
+        let inner = &self.inner;
+        let failed = |error| Error::io("cannot remove unreadable ingests", error);
+        let mut removed = 0;
+        for entry in fs::read_dir(inner.layout.ingests()).map_err(failed)? {
+            let folder = entry.map_err(failed)?.path();
+            let is_known = record::read(&folder)
+                .map_err(failed)?
+                .is_some_and(|status| inner.layout.ingest(&status.key) == folder);
+            if !is_known {
+                inner.remove_ingest(&folder).map_err(failed)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&Arc<Inner>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || action(&inner)).await
+    }
+}
+
+impl fmt::Debug for LocalStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LocalStore").field("root", &self.root()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl BlobReader for LocalStore {
+    async fn info(&self, digest: &Digest) -> Result<BlobInfo> {
+        let digest = digest.clone();
+        self.run(move |inner| blob::info(&inner.layout.blob(&digest), &digest)).await
+    }
+
+    async fn open(&self, digest: &Digest) -> Result<Arc<dyn Blob>> {
+        let digest = digest.clone();
+        self.run(move |inner| {
+            let blob = LocalBlob::open(&inner.layout.blob(&digest), &digest)?;
+            Ok(Arc::new(blob) as Arc<dyn Blob>)
+        })
+        .await
+    }
+
+    /// Every call reads the names of all blobs; a caller that wants them all gives a large `limit`.
+    async fn list(&self, filters: &Filters, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobInfo>> {
+        let (filters, after) = (filters.clone(), after.cloned());
+        self.run(move |inner| {
+            let mut found = Vec::new();
+            for digest in inner.digests_after(after.as_ref())? {
+                if found.len() >= limit {
+                    break;
+                }
+                match blob::info(&inner.layout.blob(&digest), &digest) {
+                    Ok(info) if filters.matches(&info) => found.push(info),
+                    // Filtered out, deleted meanwhile, or no file.
+                    Ok(_) => {}
+                    Err(error) if is_absent_or_damaged(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl BlobWriter for LocalStore {
+    async fn update(&self, digest: &Digest, _labels: &Labels, _mask: &UpdateMask) -> Result<BlobInfo> {
+        Err(Error::unimplemented(format!("blob {digest} has no labels to update: this store keeps none")))
+    }
+
+    /// On return the name is gone from stable storage. If only that failed the blob is gone nevertheless, but may come back
+    /// with a power cut.
+    async fn delete(&self, digest: &Digest) -> Result<()> {
+        let digest = digest.clone();
+        self.run(move |inner| {
+            inner.digests.hold(&digest, || {
+                inner
+                    .disk
+                    .remove_file(&inner.layout.blob(&digest))
+                    .and_then(|()| inner.disk.sync_folder(&inner.layout.blobs_of(digest.algorithm())))
+                    .map_err(|error| blob::failure("delete", &digest, error))
+            })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Ingester for LocalStore {
+    async fn ingest(&self, key: &str, options: IngestOptions) -> Result<Box<dyn Ingest>> {
+        let key = key.to_owned();
+        self.run(move |inner| {
+            let ingest = LocalIngest::open(inner, &key, options)?;
+            Ok(Box::new(ingest) as Box<dyn Ingest>)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl IngestCatalog for LocalStore {
+    async fn ingest_status(&self, key: &str) -> Result<IngestStatus> {
+        let key = key.to_owned();
+        self.run(move |inner| {
+            record::read(&inner.layout.ingest(&key))
+                .map_err(|error| Error::io(format!("cannot look at ingest {key}"), error))?
+                .filter(|status| status.key == key)
+                .ok_or_else(|| absent_ingest(&key))
+        })
+        .await
+    }
+
+    async fn list_ingests(&self, filters: &Filters) -> Result<Vec<IngestStatus>> {
+        let filters = filters.clone();
+        self.run(move |inner| {
+            let failed = |error| Error::io("cannot list ingests", error);
+            let mut found = Vec::new();
+            for entry in fs::read_dir(inner.layout.ingests()).map_err(failed)? {
+                let folder = entry.map_err(failed)?.path();
+                let status = record::read(&folder).map_err(failed)?;
+                // One that another key's name leads to cannot be reached, whatever it says.
+                found.extend(status.filter(|status| inner.layout.ingest(&status.key) == folder));
+            }
+            found.retain(|status| filters.matches(status));
+            found.sort_by(|first, second| first.key.cmp(&second.key));
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn abort(&self, key: &str) -> Result<()> {
+        let key = key.to_owned();
+        self.run(move |inner| {
+            inner
+                .remove_ingest(&inner.layout.ingest(&key))
+                .and_then(|()| inner.disk.sync_folder(&inner.layout.ingests()))
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => absent_ingest(&key),
+                    _ => Error::io(format!("cannot abort ingest {key}"), error),
+                })
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Whether the blob exists, after whoever is committing or deleting it.
+    pub(crate) fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        self.digests.hold(digest, || self.has_blob_while_held(digest))
+    }
+
+    /// The same for who holds the lock of `digest`.
+    pub(crate) fn has_blob_while_held(&self, digest: &Digest) -> Result<bool> {
+        match blob::info(&self.layout.blob(digest), digest) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == corten_types::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the folder of an ingest, or whatever is in its place.
+    pub(crate) fn remove_ingest(&self, folder: &Path) -> io::Result<()> {
+        if folder.symlink_metadata()?.is_dir() {
+            self.disk.remove_dir_all(folder)
+        } else {
+            self.disk.remove_file(folder)
+        }
+    }
+
+    /// The digests that names of files make, in order, beginning after `after`.
+    fn digests_after(&self, after: Option<&Digest>) -> Result<Vec<Digest>> {
+        let failed = |error| Error::io("cannot list blobs", error);
+        let mut digests = Vec::new();
+        for algorithm in Algorithm::ALL {
+            for entry in fs::read_dir(self.layout.blobs_of(algorithm)).map_err(failed)? {
+                let name = entry.map_err(failed)?.file_name();
+                let digest = name.to_str().and_then(|hex| format!("{}:{hex}", algorithm.name()).parse().ok());
+                digests.extend(digest.filter(|digest| after.is_none_or(|after| digest > after)));
+            }
+        }
+        digests.sort_unstable();
+        Ok(digests)
+    }
+}
+
+/// Runs `action` where it may block. It runs to its end also if the caller goes away.
+pub(crate) async fn blocking<T: Send + 'static>(
+    action: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(action).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::unavailable("the content store is shutting down")),
+        },
+    }
+}
+
+pub(crate) fn unlabelled_info(digest: Digest, size_bytes: u64, committed_at: SystemTime) -> BlobInfo {
+    BlobInfo { digest, size_bytes, created_at: committed_at, updated_at: committed_at, labels: Labels::new() }
+}
+
+pub(crate) fn absent_ingest(key: &str) -> Error {
+    Error::not_found(format!("ingest {key}"))
+}
+
+fn is_absent_or_damaged(error: &Error) -> bool {
+    matches!(error.kind(), corten_types::ErrorKind::NotFound | corten_types::ErrorKind::DataLoss)
+}
