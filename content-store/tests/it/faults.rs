@@ -1,0 +1,177 @@
+//! Every durable operation fails once, and nobody is told anything that is not so.
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use corten_content_store::{BlobWriter, CommitOptions, IngestCatalog, IngestOptions, Ingester, LocalStore};
+use corten_disk::{Disk, Operation, Seam, Step};
+use corten_types::Result;
+
+use crate::{blobs, open, put, sha256};
+
+/// Fails the operation with one number.
+#[derive(Debug)]
+struct FailsAt {
+    failing: usize,
+    count: AtomicUsize,
+}
+
+impl Seam for FailsAt {
+    fn before(&self, operation: &Operation<'_>) -> Step {
+        if operation.is_durable() && self.count.fetch_add(1, Ordering::SeqCst) == self.failing {
+            return Step::Fail(io::Error::from_raw_os_error(5));
+        }
+        Step::Go
+    }
+
+    fn after(&self, _operation: &Operation<'_>) {}
+}
+
+/// What was acknowledged.
+#[derive(Default)]
+struct Ledger {
+    committed: Vec<&'static [u8]>,
+    deleted: Vec<&'static [u8]>,
+    /// Began, and may or may not have happened.
+    in_doubt: Vec<&'static [u8]>,
+    aborted: bool,
+}
+
+impl Ledger {
+    async fn commit(&mut self, store: &LocalStore, key: &str, bytes: &'static [u8]) -> Result<()> {
+        self.in_doubt.push(bytes);
+        put(store, key, bytes).await?;
+        self.in_doubt.pop();
+        self.committed.push(bytes);
+        Ok(())
+    }
+
+    async fn delete(&mut self, store: &LocalStore, bytes: &'static [u8]) -> Result<()> {
+        self.committed.retain(|committed| *committed != bytes);
+        self.in_doubt.push(bytes);
+        store.delete(&sha256(bytes)).await?;
+        self.in_doubt.pop();
+        self.deleted.push(bytes);
+        Ok(())
+    }
+}
+
+async fn scenario(root: &Path, disk: Disk, ledger: &mut Ledger) -> Result<()> {
+    let store = LocalStore::open(root, disk)?;
+    ledger.commit(&store, "one", b"first").await?;
+    ledger.commit(&store, "two", b"second").await?;
+    ledger.delete(&store, b"first").await?;
+    let mut half = store.ingest("half", IngestOptions::default()).await?;
+    half.write("half".into()).await?;
+    drop(half);
+    let options = IngestOptions { size_bytes: Some(3), ..IngestOptions::default() };
+    let mut half = store.ingest("half", options).await?;
+    half.write("new".into()).await?;
+    drop(half);
+    store.abort("half").await?;
+    ledger.aborted = true;
+    ledger.commit(&store, "one", b"first").await?;
+    Ok(())
+}
+
+async fn check(root: &Path, ledger: &Ledger, failing: usize) {
+    let store = open(root);
+    let found = blobs(&store).await;
+    for bytes in &ledger.committed {
+        assert!(found.iter().any(|blob| blob == bytes), "operation {failing}: a committed blob is gone");
+    }
+    for bytes in &found {
+        let known = ledger.committed.iter().chain(&ledger.in_doubt).any(|expected| expected == bytes);
+        assert!(known, "operation {failing}: {bytes:?} exists, deleted were {:?}", ledger.deleted);
+    }
+    if ledger.aborted {
+        assert!(store.ingest_status("half").await.is_err(), "operation {failing}: an aborted ingest is back");
+    }
+    for (key, bytes) in [("one", b"first".as_slice()), ("two", b"second"), ("half", b"third")] {
+        if !found.iter().any(|blob| blob == bytes) {
+            put(&store, key, bytes).await.unwrap_or_else(|error| panic!("operation {failing}: {error:?}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failing_operation_is_noticed_and_leaves_what_was_acknowledged() {
+    let count = {
+        let (root, mut ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+        let seam = Arc::new(FailsAt { failing: usize::MAX, count: AtomicUsize::new(0) });
+        scenario(root.path(), Disk::with_seam(seam.clone()), &mut ledger).await.unwrap();
+        check(root.path(), &ledger, usize::MAX).await;
+        seam.count.load(Ordering::SeqCst)
+    };
+    assert!(count >= 40, "{count} operations are too few to prove anything");
+    for failing in 0..count {
+        let (root, mut ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+        let seam = Arc::new(FailsAt { failing, count: AtomicUsize::new(0) });
+        let result = scenario(root.path(), Disk::with_seam(seam), &mut ledger).await;
+        assert!(result.is_err(), "operation {failing} failed and nobody noticed");
+        check(root.path(), &ledger, failing).await;
+    }
+}
+
+/// The bytes of an ingest whose sync failed may be gone from the page cache without being on the disk.
+#[tokio::test]
+async fn after_a_failed_sync_the_bytes_must_come_again() {
+    #[derive(Debug)]
+    struct SyncFails;
+    impl Seam for SyncFails {
+        fn before(&self, operation: &Operation<'_>) -> Step {
+            match operation {
+                Operation::SyncAll { path, .. } if path.ends_with("data") => {
+                    Step::Fail(io::Error::other("broken"))
+                }
+                _ => Step::Go,
+            }
+        }
+        fn after(&self, _operation: &Operation<'_>) {}
+    }
+    let root = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(root.path(), Disk::with_seam(Arc::new(SyncFails))).unwrap();
+    let mut ingest = store.ingest("k", IngestOptions::default()).await.unwrap();
+    ingest.write("abc".into()).await.unwrap();
+    assert!(ingest.commit(CommitOptions::default()).await.is_err());
+    assert!(ingest.commit(CommitOptions::default()).await.unwrap_err().message().contains("given up"));
+    drop(ingest);
+    let ingest = store.ingest("k", IngestOptions::default()).await.unwrap();
+    assert_eq!(ingest.status().offset_bytes, 0);
+    assert!(blobs(&store).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_write_that_a_full_disk_cuts_short_adds_nothing() {
+    #[derive(Debug)]
+    struct FullOnce(AtomicUsize);
+    impl Seam for FullOnce {
+        fn before(&self, operation: &Operation<'_>) -> Step {
+            match operation {
+                Operation::Write { path, .. }
+                    if path.ends_with("data") && self.0.fetch_add(1, Ordering::SeqCst) == 1 =>
+                {
+                    Step::Short { bytes: 2, error: io::Error::from_raw_os_error(28) }
+                }
+                _ => Step::Go,
+            }
+        }
+        fn after(&self, _operation: &Operation<'_>) {}
+    }
+    let root = tempfile::tempdir().unwrap();
+    let store =
+        LocalStore::open(root.path(), Disk::with_seam(Arc::new(FullOnce(AtomicUsize::new(0))))).unwrap();
+    let mut ingest = store.ingest("k", IngestOptions::default()).await.unwrap();
+    ingest.write("abc".into()).await.unwrap();
+    let error = ingest.write("defgh".into()).await.unwrap_err();
+    assert_eq!(error.kind(), corten_types::ErrorKind::ResourceExhausted);
+    assert_eq!(ingest.status().offset_bytes, 3);
+    ingest.write("defgh".into()).await.unwrap();
+    assert_eq!(ingest.commit(CommitOptions::default()).await.unwrap().digest, sha256(b"abcdefgh"));
+}
