@@ -56,6 +56,7 @@ fn texts_are_joined_by_or_and_an_empty_one_matches_everything() {
     assert!(Filters::parse(&["name==x", ""]).unwrap().match_everything());
     let either = Filters::parse(&["id==a", "id==b"]).unwrap();
     assert!(!either.match_everything());
+    assert_eq!(either.texts(), ["id==a", "id==b"]);
     assert!(either.matches(&Subject::of(&[("id", "b")])));
     assert!(!either.matches(&Subject::of(&[("id", "c")])));
     assert!(Filters::parse(&["", "id="]).is_err(), "a malformed text is refused beside an empty one");
