@@ -50,13 +50,25 @@ impl RootLock {
     /// - [`LockError::Held`]: another process (or another lock in this one) has it.
     /// - [`LockError::Io`]: the lock file could not be opened or locked.
     pub fn acquire(root: &Path, who: &str) -> Result<Self, LockError> {
+        Self::lock(root, &root.join(Self::FILE_NAME), who)
+    }
+
+    /// Locks through the file `path` itself, which is created, for what is one file and not a folder.
+    ///
+    /// # Errors
+    /// As for [`RootLock::acquire`].
+    pub fn acquire_file(path: &Path, who: &str) -> Result<Self, LockError> {
+        Self::lock(path, path, who)
+    }
+
+    fn lock(root: &Path, path: &Path, who: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { root: root.to_owned(), source };
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(root.join(Self::FILE_NAME))
+            .open(path)
             .map_err(failed)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
