@@ -4,7 +4,9 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use crate::{
     blocking,
+    bootstrap::Bootstrap,
     bundle::Bundle,
+    connection::remove_dead_socket,
     convert::time_from_wire,
     inner::Inner,
     model::Exit,
@@ -25,6 +27,7 @@ pub(crate) struct Dead {
     pid: u32,
     exit: Option<Exit>,
     execs: Vec<(String, u32)>,
+    address: Option<String>,
 }
 
 impl Dead {
@@ -36,6 +39,7 @@ impl Dead {
             pid: task.pid(),
             exit: task.known_exit(),
             execs: task.running_execs(),
+            address: Some(task.connection.address.clone()),
         }
     }
 
@@ -43,7 +47,8 @@ impl Dead {
     pub(crate) fn from_bundle(key: &Key, bundle: &Bundle, shim: Option<PathBuf>) -> Self {
         let pid = std::fs::read_to_string(bundle.file("init.pid")).ok();
         let pid = pid.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        Self { key: key.clone(), bundle: bundle.clone(), shim, pid, exit: None, execs: Vec::new() }
+        let address = Bootstrap::load(bundle).ok().flatten().map(|bootstrap| bootstrap.address);
+        Self { key: key.clone(), bundle: bundle.clone(), shim, pid, exit: None, execs: Vec::new(), address }
     }
 }
 
@@ -78,6 +83,9 @@ impl Inner {
                 Exit { pid: dead.pid, status: UNKNOWN_STATUS, at: Some(SystemTime::now()) }
             }
         };
+        if let Some(address) = &dead.address {
+            remove_dead_socket(address).await;
+        }
         let bundle = dead.bundle.clone();
         if let Err(error) = blocking(move || bundle.delete()).await {
             tracing::error!(key = ?dead.key, error = error.chain(), "cannot remove the bundle of a dead shim");

@@ -184,6 +184,16 @@ async fn connect(address: &str) -> io::Result<UnixStream> {
     }
 }
 
+/// Removes a socket on which nobody listens any more: a killed shim could not.
+pub(crate) async fn remove_dead_socket(address: &str) {
+    let Some(path) = address.strip_prefix("unix://") else { return };
+    let refused =
+        connect(address).await.is_err_and(|failure| failure.kind() == io::ErrorKind::ConnectionRefused);
+    if refused && let Err(source) = std::fs::remove_file(path) {
+        tracing::debug!(path, %source, "cannot remove the socket of a dead shim");
+    }
+}
+
 struct SignalOnDrop(watch::Sender<bool>);
 
 impl Drop for SignalOnDrop {

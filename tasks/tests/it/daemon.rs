@@ -137,7 +137,6 @@ impl Daemon {
     /// Ends it as a crash would: nothing is told to shims.
     pub(crate) async fn stop(&mut self) {
         let mut running = self.running.take().expect("the daemon runs");
-        running.server.disconnect().await;
         let _ = running.server.shutdown().await;
         running.tasks.shutdown().await;
         running.collector.abort();
@@ -326,6 +325,12 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(tokio::time::Instant::now() < deadline, "not true in time: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Whether a process exists and has not ended; it may still wait to be reaped by whoever has it now.
+pub(crate) fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
 /// A fifo whose bytes a test reads.

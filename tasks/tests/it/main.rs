@@ -1,6 +1,7 @@
 //! Tasks with real shims and a real runc. Every test runs with containerd's stock shim, and with ours if it is built.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "scratch files need not be durable")]
 
 mod bootstrap;
 mod container;
