@@ -68,8 +68,9 @@ impl Inner {
 
     /// Removes what a dead shim left, and says how its container ended.
     async fn clean_up(&self, dead: &Dead) -> Exit {
-        let answer = match &dead.shim {
-            Some(shim) => self.run_delete(&dead.key, &dead.bundle, shim).await,
+        let _turn = self.burials.acquire().await;
+        let answer = match dead.shim.as_deref().and_then(|shim| self.lookup.find_again(shim)) {
+            Some(shim) => self.run_delete(&dead.key, &dead.bundle, &shim).await,
             None => Err(corten_types::Error::not_found("the program of its shim is not installed any more")),
         };
         let ended = match answer {

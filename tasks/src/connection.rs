@@ -120,6 +120,7 @@ impl Connections {
     /// # Errors
     /// - `Unavailable`: nobody listens there.
     /// - `DeadlineExceeded`: somebody does, but does not accept.
+    /// - `Unimplemented`: the address is not that of a Unix socket.
     pub(crate) async fn open(
         &self,
         bootstrap: &Bootstrap,
@@ -166,7 +167,11 @@ async fn dial(address: &str, shim: Shim, limit: Duration) -> Result<UnixStream> 
         let absent = matches!(failure.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
         let retried = busy || (absent && shim == Shim::Starting);
         if !retried || Instant::now() >= deadline {
-            let kind = if busy { ErrorKind::DeadlineExceeded } else { ErrorKind::Unavailable };
+            let kind = match failure.kind() {
+                io::ErrorKind::WouldBlock => ErrorKind::DeadlineExceeded,
+                io::ErrorKind::Unsupported => ErrorKind::Unimplemented,
+                _ => ErrorKind::Unavailable,
+            };
             return Err(Error::new(kind, format!("cannot reach the shim at {address}")).with_source(failure));
         }
         tokio::time::sleep(RETRY_PAUSE).await;
@@ -240,3 +245,6 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

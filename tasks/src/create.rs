@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use corten_api::containerd::{runc::v1::Options as RuncOptions, task::v3 as wire};
-use corten_types::{Any, Error, Result, validate_identifier};
+use corten_types::{Any, Error, ErrorKind, Result, validate_identifier};
 use prost::Message;
 
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 const RUNC_OPTIONS: &str = "containerd.runc.v1.Options";
 /// Shims of this version and above can be joined (H15).
 const SANDBOX_VERSION: i32 = 3;
+/// How often a task is tried to be made where its shim goes away in the middle.
+const MAX_ATTEMPTS: u32 = 2;
 
 impl CreateOptions {
     /// The runtime to use (K03).
@@ -31,7 +33,8 @@ impl CreateOptions {
     /// The options to use: the task's if they say anything, else the container's (K02).
     fn chosen_options(&self) -> Option<&Any> {
         let own = self.task_options.as_ref().filter(|options| !options.value.is_empty());
-        own.or(self.runtime_options.as_ref())
+        let said = |options: &&Any| !options.type_url.is_empty() || !options.value.is_empty();
+        own.or(self.runtime_options.as_ref().filter(said))
     }
 
     /// The folder to restore from, after checking the type of the task's options (K01).
@@ -46,7 +49,8 @@ impl CreateOptions {
         }
         let decoded =
             RuncOptions::decode(options.value.clone()).map_err(|source| refused().with_source(source))?;
-        Ok(if self.checkpoint.is_empty() { decoded.criu_image_path } else { self.checkpoint.clone() })
+        let given = Some(decoded.criu_image_path).filter(|path| !path.is_empty());
+        Ok(given.unwrap_or_else(|| self.checkpoint.clone()))
     }
 }
 
@@ -62,28 +66,49 @@ impl Inner {
         })?;
         self.check_features(&shim, &options.spec, options.chosen_options()).await?;
 
-        let bundle = self.layout.bundle(&key.namespace, &key.id);
-        let (made, spec) = (bundle.clone(), options.spec.clone());
-        blocking(move || made.create(&spec)).await?;
-        let connection = match self.find_shim(&key, &bundle, &shim, &options).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                self.undo(&key, &bundle, &shim, None).await;
-                return Err(Error::new(error.kind(), "failed to start shim").with_source(error));
+        let mut attempt = 1;
+        let task = loop {
+            match self.make(&key, &shim, &options, &checkpoint).await {
+                Ok(task) => break task,
+                // The shim of a group was found, and ended with its last container meanwhile. The next try starts a new one.
+                Err(error) if error.kind() == ErrorKind::Unavailable && attempt < MAX_ATTEMPTS => {
+                    tracing::info!(?key, error = error.chain(), "the shim went away; starting another");
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
             }
         };
-        let created = create_in_shim(&key, &bundle, &connection, &options, checkpoint).await;
-        let pid = match created {
-            Ok(pid) => pid,
-            Err(error) => {
-                self.undo(&key, &bundle, &shim, Some(connection)).await;
-                return Err(Error::new(error.kind(), "failed to create shim task").with_source(error));
-            }
-        };
-        let task = Arc::new(Task::new(key, bundle, shim, connection, pid));
+        let pid = task.pid();
         reservation.settle(Arc::clone(&task));
         self.supervise(&task);
         Ok(Created { pid })
+    }
+
+    /// Makes bundle, shim and container, or leaves nothing.
+    async fn make(
+        &self,
+        key: &Key,
+        shim: &Path,
+        options: &CreateOptions,
+        checkpoint: &str,
+    ) -> Result<Arc<Task>> {
+        let bundle = self.layout.bundle(&key.namespace, &key.id);
+        let (made, spec) = (bundle.clone(), options.spec.clone());
+        blocking(move || made.create(&spec)).await?;
+        let connection = match self.find_shim(key, &bundle, shim, options).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.undo(key, &bundle, shim, None).await;
+                return Err(Error::new(error.kind(), "failed to start shim").with_source(error));
+            }
+        };
+        match create_in_shim(key, &bundle, &connection, options, checkpoint).await {
+            Ok(pid) => Ok(Arc::new(Task::new(key.clone(), bundle, shim.to_path_buf(), connection, pid))),
+            Err(error) => {
+                self.undo(key, &bundle, shim, Some(connection)).await;
+                Err(Error::new(error.kind(), "failed to create shim task").with_source(error))
+            }
+        }
     }
 
     /// The sandbox's shim if it can be joined, else the one that `start` starts or finds.
@@ -122,7 +147,7 @@ async fn create_in_shim(
     bundle: &Bundle,
     connection: &Arc<Connection>,
     options: &CreateOptions,
-    checkpoint: String,
+    checkpoint: &str,
 ) -> Result<u32> {
     let request = wire::CreateTaskRequest {
         id: key.id.clone(),
@@ -132,7 +157,7 @@ async fn create_in_shim(
         stdin: options.stdin.clone(),
         stdout: options.stdout.clone(),
         stderr: options.stderr.clone(),
-        checkpoint,
+        checkpoint: checkpoint.to_owned(),
         parent_checkpoint: String::new(),
         options: options.chosen_options().map(any_to_wire),
     };

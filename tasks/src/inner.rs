@@ -9,7 +9,7 @@ use std::{
 use corten_api::containerd::events::{TaskDelete, TaskExit};
 use corten_types::{Any, Error, ErrorKind, Namespace, Result};
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -27,6 +27,8 @@ use crate::{
 
 const EXIT_TOPIC: &str = "/tasks/exit";
 const DELETE_TOPIC: &str = "/tasks/delete";
+/// How many clean-ups after dead shims run at the same time.
+const MAX_BURIALS: usize = 16;
 /// How long a broken call waits for its connection to be known as closed.
 const CLOSE_NOTICE: std::time::Duration = std::time::Duration::from_millis(200);
 
@@ -39,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) exits: Exits,
     /// What each shim's `start` understands, where it is not the usual.
     pub(crate) stdin_forms: Mutex<HashMap<PathBuf, Stdin>>,
+    /// How many dead shims are cleaned up after at the same time: each takes processes.
+    pub(crate) burials: Semaphore,
     /// Everything that was spawned and must be waited for at the end.
     pub(crate) tracker: TaskTracker,
     /// The daemon is going down: closed connections mean nothing any more.
@@ -56,6 +60,7 @@ impl Inner {
             connections: Connections::default(),
             exits: Exits::default(),
             stdin_forms: Mutex::default(),
+            burials: Semaphore::new(MAX_BURIALS),
             tracker: TaskTracker::new(),
             stopping: CancellationToken::new(),
             recovering: watch::channel(0).0,

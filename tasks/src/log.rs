@@ -41,28 +41,41 @@ impl Drop for LogDrain {
 }
 
 async fn drain(mut pipe: Receiver, key: Key) {
-    let mut pending = Vec::with_capacity(MAX_LINE_BYTES);
+    let mut lines = Lines::default();
     let mut buffer = [0; 4096];
     while let Ok(count) = pipe.read(&mut buffer).await {
         if count == 0 {
             return;
         }
-        for byte in buffer.get(..count).unwrap_or_default() {
-            if *byte == b'\n' || pending.len() >= MAX_LINE_BYTES {
-                pass_on(&key, &pending);
-                pending.clear();
+        lines.feed(buffer.get(..count).unwrap_or_default(), |line| {
+            tracing::info!(target: "shim", namespace = %key.namespace, id = %key.id, "{line}");
+        });
+    }
+}
+
+/// Cuts a stream into lines.
+#[derive(Default)]
+struct Lines {
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    fn feed(&mut self, bytes: &[u8], mut pass_on: impl FnMut(&str)) {
+        for byte in bytes {
+            let ends = *byte == b'\n';
+            if ends || self.pending.len() >= MAX_LINE_BYTES {
+                let line = String::from_utf8_lossy(&self.pending);
+                if !line.trim().is_empty() {
+                    pass_on(line.trim());
+                }
+                self.pending.clear();
             }
-            if *byte != b'\n' {
-                pending.push(*byte);
+            if !ends {
+                self.pending.push(*byte);
             }
         }
     }
 }
 
-fn pass_on(key: &Key, line: &[u8]) {
-    let line = String::from_utf8_lossy(line);
-    let line = line.trim();
-    if !line.is_empty() {
-        tracing::info!(target: "shim", namespace = %key.namespace, id = %key.id, "{line}");
-    }
-}
+#[cfg(test)]
+mod tests;

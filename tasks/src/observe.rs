@@ -54,3 +54,6 @@ fn exited(inner: &Inner, envelope: &Envelope, event: TaskExit) -> bool {
     }
     inner.exits.record(ExitKey { task, process: event.id, pid: event.pid })
 }
+
+#[cfg(test)]
+mod tests;

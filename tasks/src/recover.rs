@@ -5,7 +5,7 @@ use std::{ffi::OsString, fs, path::Path, sync::Arc};
 use corten_api::containerd::{runc::v1::ProcessDetails, task::v3 as wire, v1::types::ProcessInfo};
 use corten_types::{Error, ErrorKind, Namespace, Result, validate_identifier};
 use prost::Message;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     blocking,
@@ -21,9 +21,6 @@ use crate::{
     task::Task,
 };
 
-/// How many shims are asked at the same time.
-const MAX_PARALLEL: usize = 64;
-
 /// A bundle of an earlier daemon, with the right to decide about it.
 struct Found {
     key: Key,
@@ -38,13 +35,9 @@ impl Inner {
         let (found, removed) = blocking(move || inner.scan()).await?;
         let recovery = Recovery { reconnecting: found.len(), removed };
         self.recovering.send_modify(|count| *count += found.len());
-        let slots = Arc::new(Semaphore::new(MAX_PARALLEL));
+        // All at once: one that does not answer must not hold up another. What they cost is a socket each.
         for found in found {
-            let (inner, slots) = (Arc::clone(self), Arc::clone(&slots));
-            self.tracker.spawn(async move {
-                let permit = slots.acquire_owned().await;
-                inner.reconnect(found, permit.ok()).await;
-            });
+            self.tracker.spawn(Arc::clone(self).reconnect(found));
         }
         let inner = Arc::clone(self);
         self.tracker.spawn(async move {
@@ -76,7 +69,11 @@ impl Inner {
                 continue;
             };
             let folder = self.layout.state().join(&name);
-            for name in folders(&folder)? {
+            let names = folders(&folder).unwrap_or_else(|error| {
+                tracing::error!(error = error.chain(), "the tasks of a namespace are not recovered");
+                Vec::new()
+            });
+            for name in names {
                 let path = folder.join(&name);
                 let Some(id) = name.to_str().filter(|id| validate_identifier("task id", id).is_ok()) else {
                     removed += usize::from(remove_if_hidden(&name, &path));
@@ -96,7 +93,7 @@ impl Inner {
         Ok((found, removed))
     }
 
-    async fn reconnect(self: Arc<Self>, found: Found, permit: Option<tokio::sync::OwnedSemaphorePermit>) {
+    async fn reconnect(self: Arc<Self>, found: Found) {
         let key = found.key.clone();
         let work = self.reconnect_patiently(found);
         tokio::pin!(work);
@@ -106,7 +103,6 @@ impl Inner {
             () = tokio::time::sleep(self.settings.timeouts.load) => false,
         };
         self.recovering.send_modify(|count| *count = count.saturating_sub(1));
-        drop(permit);
         if !in_time {
             tracing::warn!(?key, "the shim does not answer; its task is unavailable until it does");
             tokio::select! {

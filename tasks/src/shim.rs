@@ -16,7 +16,7 @@ use crate::{
     bootstrap::{Bootstrap, Stdin},
     bundle::{Bundle, replace_file},
     command::{self, Output, Streams},
-    connection::{Connection, Shim},
+    connection::{Connection, Shim, remove_dead_socket},
     inner::Inner,
     locked,
     log::LogDrain,
@@ -47,7 +47,7 @@ impl Inner {
         bootstrap.save(bundle)?;
         tracing::debug!(?key, address = %bootstrap.address, version = bootstrap.version, "shim started");
         let connection =
-            self.connections.open(&bootstrap, Shim::Starting, self.settings.timeouts.start).await?;
+            self.connections.open(&bootstrap, Shim::Starting, self.settings.timeouts.load).await?;
         connection.keep_log(log);
         Ok(connection)
     }
@@ -161,7 +161,16 @@ impl Inner {
                 let _ = tokio::time::timeout(limits.shutdown, connection.closed()).await;
             }
         }
-        kill_strays(key, shim);
+        let (stray_key, stray_shim) = (key.clone(), shim.to_path_buf());
+        // It cannot fail, and a panic in it must not keep the bundle.
+        let _ = blocking(move || {
+            kill_strays(&stray_key, &stray_shim);
+            Ok(())
+        })
+        .await;
+        if let Some(connection) = &connection {
+            remove_dead_socket(&connection.address).await;
+        }
         if known_to_shim && let Err(error) = self.run_delete(key, bundle, shim).await {
             tracing::debug!(?key, error = error.chain(), "the shim had nothing to clean up");
         }

@@ -20,6 +20,7 @@ with_both_shims!(
     answers_that_make_no_sense_leave_nothing,
     a_shim_that_hangs_is_killed,
     a_shim_in_a_sandbox_is_joined_if_it_can_be,
+    a_shim_that_goes_away_while_it_is_joined_is_started_again,
 );
 
 /// Writes a script. Another process does it: if this one had it open for writing while a thread forks, it could not be run.
@@ -165,7 +166,7 @@ async fn answers_that_make_no_sense_leave_nothing(shim: Shim) {
         ),
         (
             "echo '{\"version\":3,\"address\":\"vsock://3:1\",\"protocol\":\"ttrpc\"}'",
-            ErrorKind::Unavailable,
+            ErrorKind::Unimplemented,
             "vsock",
         ),
         ("head -c 3000000 /dev/zero; exit 1", ErrorKind::Unknown, "exit status: 1"),
@@ -227,5 +228,28 @@ async fn a_shim_in_a_sandbox_is_joined_if_it_can_be(shim: Shim) {
         tasks.wait(namespace, id, "").await.unwrap();
         tasks.delete(namespace, id).await.unwrap();
     }
+    daemon.finish().await;
+}
+
+/// The shim of a group may end between its `start`, which finds it, and the daemon's connection (R8).
+async fn a_shim_that_goes_away_while_it_is_joined_is_started_again(shim: Shim) {
+    let mut daemon = Daemon::start(shim.clone()).await;
+    daemon.stop().await;
+    daemon.timeouts.load = Duration::from_millis(200);
+    daemon.begin().await;
+    let (real, marker) = (shim.0.display(), daemon.path().join("asked"));
+    let text = format!(
+        "for last; do :; done; [ $last = start ] && [ ! -e {0} ] && touch {0} && echo unix:///not/there && exit 0
+        exec {real} \"$@\"",
+        marker.display()
+    );
+    let mut options = daemon.options("lucky", &["/bin/true"]);
+    options.runtime_path = script(&daemon, "leaving-shim", &text).display().to_string();
+    daemon.create_with(options).await;
+    assert!(marker.exists());
+    let (tasks, namespace) = (daemon.tasks(), &daemon.namespace);
+    tasks.start(namespace, "lucky", "").await.unwrap();
+    assert_eq!(tasks.wait(namespace, "lucky", "").await.unwrap().status, 0);
+    tasks.delete(namespace, "lucky").await.unwrap();
     daemon.finish().await;
 }
