@@ -1,5 +1,16 @@
-//! The snapshotter contract, its conformance suite and the metastore implementations share.
+#![doc = include_str!("../README.md")]
 
 mod contract;
+mod fields;
+mod local;
+mod metastore;
+#[cfg(feature = "testsuite")]
+pub mod testsuite;
+mod trees;
+mod usage;
 
 pub use contract::{Kind, SnapshotInfo, SnapshotKeeper, SnapshotReader, SnapshotWriter, Snapshotter, Usage};
+pub use local::{Driver, LocalSnapshotter, OpenReport, Placement, Removal};
+pub use metastore::{Metastore, Row};
+pub use trees::Trees;
+pub use usage::disk_usage;

@@ -1,0 +1,166 @@
+//! A snapshotter whose files and rows are on this machine: everything but the filesystem's own part.
+
+mod blocking;
+mod driver;
+mod open;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use corten_disk::Disk;
+use corten_filter::Filters;
+use corten_types::{Error, Labels, Mount, Result, UpdateMask};
+
+use crate::{Kind, SnapshotInfo, SnapshotKeeper, SnapshotReader, SnapshotWriter, Usage};
+use blocking::Blocking;
+pub use driver::{Driver, Placement, Removal};
+pub use open::OpenReport;
+
+/// A snapshotter with its rows in a [`Metastore`](crate::Metastore) and its folders in [`Trees`](crate::Trees); `D` says what is in the folders and how
+/// they are mounted. Cheap to clone; clones are the same snapshotter.
+///
+/// Calls run in tokio's blocking pool. One that was begun is finished, also if nobody waits for it any more.
+#[derive(Debug)]
+pub struct LocalSnapshotter<D>(Arc<Blocking<D>>);
+
+impl<D> Clone for LocalSnapshotter<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<D: Driver> LocalSnapshotter<D> {
+    /// Opens the snapshotter with its state under `root` (absolute), which is made if it is not there. It blocks.
+    ///
+    /// What a crash left is set right before this returns: folders without a row go, unless the database is in
+    /// quarantine or belongs to other folders; see [`LocalSnapshotter::report`].
+    ///
+    /// # Errors
+    /// `Unavailable`: another process has it open. `FailedPrecondition`: the filesystem cannot be used. Others: the
+    /// disk.
+    pub fn open(root: &Path, options: D::Options) -> Result<Self> {
+        Self::open_on(root, options, Disk::new())
+    }
+
+    /// The same on a given disk; tests script it.
+    ///
+    /// # Errors
+    /// As [`LocalSnapshotter::open`].
+    pub fn open_on(root: &Path, options: D::Options, disk: Disk) -> Result<Self> {
+        Ok(Self(Arc::new(Blocking::open(root, options, disk)?)))
+    }
+
+    /// What was found at open.
+    #[must_use]
+    pub fn report(&self) -> &OpenReport {
+        &self.0.report
+    }
+
+    /// The capabilities that clients see.
+    #[must_use]
+    pub fn capabilities(&self) -> Vec<String> {
+        self.0.driver.capabilities()
+    }
+
+    /// The folder that everything is under.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.0.trees.root()
+    }
+
+    /// The committed snapshot that was made under `key`, if there is one: whether a commit whose answer was lost came
+    /// through.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn committed_from(&self, key: &str) -> Result<Option<SnapshotInfo>> {
+        let key = key.to_owned();
+        self.run(move |inner| Ok(inner.metastore.committed_from(&key)?.map(|row| row.info))).await
+    }
+
+    /// Ends the quarantine that [`LocalSnapshotter::report`] told of: what has no row is removed at the next open.
+    ///
+    /// # Errors
+    /// Those of the disk and the database.
+    pub async fn release_quarantine(&self) -> Result<()> {
+        self.run(Blocking::release_quarantine).await
+    }
+
+    /// Closes the database. Later calls fail with `Unavailable`; a second close does nothing. Dropping the last clone
+    /// closes it, too.
+    ///
+    /// # Errors
+    /// Those of the disk. Everything acknowledged is durable all the same.
+    pub async fn close(&self) -> Result<()> {
+        self.run(|inner| inner.metastore.close()).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Blocking<D>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || work(&inner)).await.unwrap_or_else(|error| {
+            Err(Error::internal("an operation on snapshots did not finish").with_source(error))
+        })
+    }
+}
+
+#[async_trait]
+impl<D: Driver> SnapshotReader for LocalSnapshotter<D> {
+    async fn stat(&self, key: &str) -> Result<SnapshotInfo> {
+        let key = key.to_owned();
+        self.run(move |inner| inner.stat(&key)).await
+    }
+
+    async fn list(&self, filters: &Filters, after: Option<&str>, limit: usize) -> Result<Vec<SnapshotInfo>> {
+        let (filters, after) = (filters.clone(), after.map(str::to_owned));
+        self.run(move |inner| inner.list(&filters, after.as_deref(), limit)).await
+    }
+
+    async fn usage(&self, key: &str) -> Result<Usage> {
+        let key = key.to_owned();
+        self.run(move |inner| inner.usage(&key)).await
+    }
+}
+
+#[async_trait]
+impl<D: Driver> SnapshotWriter for LocalSnapshotter<D> {
+    async fn prepare(&self, key: &str, parent: &str, labels: Labels) -> Result<Vec<Mount>> {
+        let (key, parent) = (key.to_owned(), parent.to_owned());
+        self.run(move |inner| inner.create(Kind::Active, &key, &parent, labels)).await
+    }
+
+    async fn view(&self, key: &str, parent: &str, labels: Labels) -> Result<Vec<Mount>> {
+        let (key, parent) = (key.to_owned(), parent.to_owned());
+        self.run(move |inner| inner.create(Kind::View, &key, &parent, labels)).await
+    }
+
+    async fn commit(&self, name: &str, key: &str, labels: Labels, parent: Option<&str>) -> Result<()> {
+        let (name, key, parent) = (name.to_owned(), key.to_owned(), parent.unwrap_or_default().to_owned());
+        self.run(move |inner| inner.commit(&name, &key, labels, &parent)).await
+    }
+}
+
+#[async_trait]
+impl<D: Driver> SnapshotKeeper for LocalSnapshotter<D> {
+    async fn mounts(&self, key: &str) -> Result<Vec<Mount>> {
+        let key = key.to_owned();
+        self.run(move |inner| inner.mounts(&key)).await
+    }
+
+    async fn update(&self, key: &str, labels: &Labels, mask: &UpdateMask) -> Result<SnapshotInfo> {
+        let (key, labels, mask) = (key.to_owned(), labels.clone(), mask.clone());
+        self.run(move |inner| inner.update(&key, &labels, &mask)).await
+    }
+
+    async fn remove(&self, key: &str) -> Result<()> {
+        let key = key.to_owned();
+        self.run(move |inner| inner.remove(&key)).await
+    }
+
+    async fn cleanup(&self) -> Result<()> {
+        self.run(Blocking::cleanup).await
+    }
+}

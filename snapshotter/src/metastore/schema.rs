@@ -1,0 +1,27 @@
+//! The tables, as steps from an empty database. Steps are only ever added at the end.
+
+use corten_database::Migration;
+
+pub(super) const MIGRATIONS: &[Migration] = &[Migration::sql(
+    "snapshots and tombstones",
+    "CREATE TABLE snapshots (
+         id INTEGER PRIMARY KEY AUTOINCREMENT,
+         name TEXT NOT NULL UNIQUE,
+         key TEXT NOT NULL,
+         parent TEXT REFERENCES snapshots (name),
+         kind TEXT NOT NULL CHECK (kind IN ('view', 'active', 'committed')),
+         labels TEXT NOT NULL,
+         size_bytes INTEGER,
+         inodes INTEGER,
+         created_ns INTEGER NOT NULL,
+         updated_ns INTEGER NOT NULL,
+         checksum INTEGER NOT NULL
+     ) STRICT;
+     CREATE INDEX snapshots_by_parent ON snapshots (parent);
+     CREATE INDEX snapshots_by_key ON snapshots (key);
+     CREATE TABLE tombstones (
+         id INTEGER PRIMARY KEY,
+         name TEXT NOT NULL,
+         removed_ns INTEGER NOT NULL
+     ) STRICT;",
+)];
