@@ -1,0 +1,8 @@
+//! Snapshots on overlayfs: layout, mounts as text, clean-up, mapped ids.
+
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
+mod layout;
+mod mounts;
+mod removal;
+mod support;
