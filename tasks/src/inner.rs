@@ -79,16 +79,15 @@ impl Inner {
     /// From now on the end of the task's connection is the death of its shim.
     pub(crate) fn supervise(self: &Arc<Self>, task: &Arc<Task>) {
         let (inner, task) = (Arc::downgrade(self), Arc::clone(task));
+        let stopping = self.stopping.clone();
         self.tracker.spawn(async move {
             tokio::select! {
                 biased;
+                () = stopping.cancelled() => return,
                 () = task.gone.cancelled() => return,
                 () = task.connection.closed() => {}
             }
-            let Some(inner) = inner.upgrade() else { return };
-            if inner.stopping.is_cancelled() {
-                return;
-            }
+            let Some(inner) = inner.upgrade().filter(|inner| !inner.stopping.is_cancelled()) else { return };
             if let Some(reservation) = inner.registry.bury(&task) {
                 tracing::warn!(key = ?task.key, "the shim is gone; cleaning up after it");
                 inner.bury(crate::burial::Dead::from_task(&task), reservation).await;

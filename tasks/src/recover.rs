@@ -80,12 +80,12 @@ impl Inner {
                     continue;
                 };
                 let key = Key::new(&namespace, id);
+                // Not if it is being made by now: the daemon may serve already.
+                let Some(reservation) = self.registry.reconnect(&key, deadline) else { continue };
                 let bundle = self.layout.bundle(&namespace, id);
                 if bundle.is_empty() {
                     removed += usize::from(report(&key, bundle.delete()));
-                    continue;
-                }
-                if let Some(reservation) = self.registry.reconnect(&key, deadline) {
+                } else {
                     found.push(Found { key, bundle, reservation });
                 }
             }
@@ -211,14 +211,15 @@ impl Inner {
         self.bury(Dead::from_bundle(&found.key, &found.bundle, shim), found.reservation).await;
     }
 
-    /// Work folders outlive a reboot, bundles do not (H77).
+    /// Work folders outlive a reboot, bundles do not (H77). What counts is the bundle on disk, which is made first.
     fn remove_stale_work(&self) -> Result<()> {
         for namespace in folders(self.layout.root())? {
             let folder = self.layout.root().join(&namespace);
             let parsed = namespace.to_str().and_then(|name| name.parse::<Namespace>().ok());
             for name in folders(&folder)? {
                 let used = name.to_str().is_some_and(|id| {
-                    parsed.as_ref().is_some_and(|namespace| self.registry.contains(&Key::new(namespace, id)))
+                    let namespace = parsed.as_ref();
+                    namespace.is_some_and(|namespace| self.layout.bundle(namespace, id).path().exists())
                 });
                 if !used && let Err(source) = fs::remove_dir_all(folder.join(&name)) {
                     tracing::warn!(folder = %folder.display(), ?name, %source, "cannot remove a stale work folder");

@@ -193,10 +193,6 @@ impl Registry {
         listed.collect()
     }
 
-    pub(crate) fn contains(&self, key: &Key) -> bool {
-        locked(&self.slots).contains_key(key)
-    }
-
     /// How many live tasks use the shim at `address`.
     pub(crate) fn count_at(&self, address: &str) -> usize {
         let slots = locked(&self.slots);

@@ -19,6 +19,7 @@ with_both_shims!(
     all_three_forms_of_the_answer_are_understood,
     answers_that_make_no_sense_leave_nothing,
     a_shim_that_hangs_is_killed,
+    a_shim_says_what_it_is_or_that_it_cannot,
     a_shim_in_a_sandbox_is_joined_if_it_can_be,
     a_shim_that_goes_away_while_it_is_joined_is_started_again,
 );
@@ -251,5 +252,20 @@ async fn a_shim_that_goes_away_while_it_is_joined_is_started_again(shim: Shim) {
     tasks.start(namespace, "lucky", "").await.unwrap();
     assert_eq!(tasks.wait(namespace, "lucky", "").await.unwrap().status, 0);
     tasks.delete(namespace, "lucky").await.unwrap();
+    daemon.finish().await;
+}
+
+async fn a_shim_says_what_it_is_or_that_it_cannot(shim: Shim) {
+    let daemon = Daemon::start(shim.clone()).await;
+    match daemon.tasks().runtime_info(&shim.0.display().to_string(), None).await {
+        Ok(info) => {
+            assert_eq!(info.name, "io.containerd.runc.v2");
+            assert!(info.features.is_some(), "{info:?}");
+        }
+        // Stock shims know how since 1.7.
+        Err(error) => assert!(error.chain().contains("-info"), "{error:?}"),
+    }
+    let missing = daemon.tasks().runtime_info("io.containerd.absent.v9", None).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
     daemon.finish().await;
 }

@@ -18,6 +18,7 @@ with_both_shims!(
     an_exit_while_no_daemon_ran_is_known_and_published_once,
     a_shim_that_died_while_no_daemon_ran_is_cleaned_up,
     a_frozen_shim_is_unavailable_and_comes_back,
+    a_daemon_that_ends_while_it_recovers_harms_nothing,
     what_a_crash_left_is_removed,
     a_group_is_found_again_over_one_shim,
     an_address_file_is_enough,
@@ -129,6 +130,24 @@ async fn a_frozen_shim_is_unavailable_and_comes_back(shim: Shim) {
         assert_eq!(tasks.wait(namespace, id, "").await.unwrap().status, 137);
         tasks.delete(namespace, id).await.unwrap();
     }
+    daemon.finish().await;
+}
+
+async fn a_daemon_that_ends_while_it_recovers_harms_nothing(shim: Shim) {
+    let mut daemon = Daemon::start(shim).await;
+    let pid = daemon.run("slow", &["/bin/sleep", "1000"]).await;
+    let shim_pid = Pid::from_raw(daemon.shim_pid("slow")).unwrap();
+    kill_process(shim_pid, Signal::STOP).unwrap();
+    restart(&mut daemon).await;
+    restart(&mut daemon).await;
+    kill_process(shim_pid, Signal::CONT).unwrap();
+    let (tasks, namespace) = (daemon.tasks(), &daemon.namespace);
+    let found = tasks.get(namespace, "slow", "").await.unwrap();
+    assert_eq!((found.pid, found.status), (pid, Status::Running));
+    assert!(daemon.bundle("slow").join("work").canonicalize().is_ok(), "the work folder is gone");
+    tasks.kill(namespace, "slow", "", 9, true).await.unwrap();
+    tasks.wait(namespace, "slow", "").await.unwrap();
+    tasks.delete(namespace, "slow").await.unwrap();
     daemon.finish().await;
 }
 
