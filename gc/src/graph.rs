@@ -8,13 +8,19 @@ use crate::{Marker, Sweep};
 ///
 /// Nodes are whatever the caller names them by; a node may be named by an edge before, or without ever, being
 /// declared as something that exists.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Graph<N> {
     now: SystemTime,
     names: Names<N>,
     edges: Vec<(u32, u32)>,
     roots: Vec<u32>,
-    candidates: Vec<u32>,
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    row: u32,
+    whole: u32,
 }
 
 impl<N: Eq + Hash + Clone> Graph<N> {
@@ -33,7 +39,16 @@ impl<N: Eq + Hash + Clone> Graph<N> {
     /// Declares something that exists and goes if nothing refers to it.
     pub fn candidate(&mut self, node: N) {
         let index = self.names.index_of(node);
-        self.candidates.push(index);
+        self.candidates.push(Candidate { row: index, whole: index });
+    }
+
+    /// Declares something that can be kept in two ways: `row` alone, or `whole`, which keeps `row` and all that it has
+    /// edges to. At the sweep, [`Edges`](crate::Edges) of `whole` must name `row` too.
+    pub fn candidate_in(&mut self, row: N, whole: N) {
+        let row = self.names.index_of(row);
+        let whole = self.names.index_of(whole);
+        self.edges.push((whole, row));
+        self.candidates.push(Candidate { row, whole });
     }
 
     /// Declares something that stays, with all it refers to.
@@ -82,16 +97,16 @@ impl<N: Eq + Hash + Clone> Graph<N> {
     }
 }
 
-/// The unreached candidates in an order where a node comes before what it refers to (cycles are cut anywhere).
-fn referrers_first(candidates: &[u32], reached: &[bool], targets: &Targets) -> Vec<u32> {
-    let mut wanted = vec![false; reached.len()];
-    for &candidate in candidates {
-        wanted[candidate as usize] = !reached[candidate as usize];
+/// The unreached candidates in an order where one comes before what it refers to (cycles are cut anywhere).
+fn referrers_first(candidates: &[Candidate], reached: &[bool], targets: &Targets) -> Vec<u32> {
+    let mut rows = vec![None; reached.len()];
+    for candidate in candidates.iter().filter(|candidate| !reached[candidate.row as usize]) {
+        rows[candidate.whole as usize] = Some(candidate.row);
     }
     let mut seen = reached.to_vec();
     let mut finished = Vec::new();
     let mut path: Vec<(u32, usize)> = Vec::new();
-    for &start in candidates {
+    for start in candidates.iter().map(|candidate| candidate.whole) {
         if std::mem::replace(&mut seen[start as usize], true) {
             continue;
         }
@@ -103,13 +118,12 @@ fn referrers_first(candidates: &[u32], reached: &[bool], targets: &Targets) -> V
                     path.push((target, 0));
                 }
             } else {
-                finished.push(*node);
+                finished.extend(rows[*node as usize]);
                 path.pop();
             }
         }
     }
     finished.reverse();
-    finished.retain(|&node| wanted[node as usize]);
     finished
 }
 
@@ -138,7 +152,7 @@ impl Targets {
 }
 
 /// A small number for each node that was named.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Names<N> {
     indexes: HashMap<N, u32>,
     names: Vec<N>,

@@ -31,8 +31,11 @@ impl Clock for MonotonicClock {
 
 /// The store inside the transaction of one batch.
 pub trait Store<N>: Edges<N> {
-    /// Takes all that writers touched since the last time.
-    fn take_touched(&mut self) -> Vec<N>;
+    /// Takes all that writers touched since the last time. A batch that fails afterwards does not forget it.
+    ///
+    /// # Errors
+    /// If it is not known any more, because it became too much: the sweep must then be given up.
+    fn take_touched(&mut self) -> Result<Vec<N>, Self::Error>;
 
     /// Removes `node`; whether it still existed.
     ///
@@ -60,6 +63,8 @@ pub struct Sweep<N> {
     marker: Marker<N>,
     candidates: Vec<N>,
     next: usize,
+    /// Touched, and not yet known to be kept with all it refers to.
+    touched: Vec<N>,
 }
 
 /// How many nodes are removed between two looks at the clock.
@@ -67,7 +72,7 @@ const NODES_BETWEEN_LOOKS: usize = 16;
 
 impl<N: Eq + Hash + Clone> Sweep<N> {
     pub(crate) fn new(marker: Marker<N>, candidates: Vec<N>) -> Self {
-        Self { marker, candidates, next: 0 }
+        Self { marker, candidates, next: 0, touched: Vec::new() }
     }
 
     /// What is left, in the order of removal.
@@ -101,8 +106,9 @@ impl<N: Eq + Hash + Clone> Sweep<N> {
         budget: Duration,
     ) -> Result<Batch, S::Error> {
         let started = clock.elapsed();
-        let touched = store.take_touched();
-        self.marker.shade(touched, store)?;
+        self.touched.extend(store.take_touched()?);
+        self.marker.shade(self.touched.iter().cloned(), store)?;
+        self.touched.clear();
         let mut batch = Batch { removed: 0, spared: 0, finished: false, next: self.next };
         for (count, node) in self.candidates[self.next..].iter().enumerate() {
             if count > 0 && count % NODES_BETWEEN_LOOKS == 0 && clock.elapsed() - started >= budget {

@@ -1,1 +1,44 @@
-//! Namespaces, images, containers, leases and labels over any content store and snapshotter.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod change;
+mod collection;
+mod containers;
+mod content;
+mod fields;
+mod images;
+mod leases;
+mod locks;
+mod mask;
+mod metadata;
+mod namespaces;
+mod node;
+mod open;
+mod options;
+mod records;
+mod rfc3339;
+mod row;
+mod sandboxes;
+mod schema;
+mod sequence;
+mod sink;
+mod snapshots;
+mod tables;
+mod touched;
+mod view;
+
+pub use containers::Containers;
+pub use content::Content;
+pub use corten_database::Health;
+pub use images::Images;
+pub use leases::Leases;
+pub use metadata::Metadata;
+pub use namespaces::Namespaces;
+pub use options::{ContentSharing, Options};
+pub use records::{
+    CollectionStats, Container, Image, Lease, NamespaceInfo, Resource, Runtime, Sandbox, Statistics,
+};
+pub use sandboxes::Sandboxes;
+pub use sink::{EventSink, MetadataEvent, NoEvents};
+pub use snapshots::Snapshots;
+pub use view::View;

@@ -92,8 +92,8 @@ impl Edges<u8> for Rows {
 }
 
 impl Store<u8> for Rows {
-    fn take_touched(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.touched)
+    fn take_touched(&mut self) -> Result<Vec<u8>, Self::Error> {
+        Ok(std::mem::take(&mut self.touched))
     }
     fn remove(&mut self, node: &u8) -> Result<bool, Self::Error> {
         assert!(!self.reachable().contains(node), "{node} is reachable and removed: {self:?}");

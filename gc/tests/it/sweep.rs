@@ -28,8 +28,8 @@ impl Edges<u32> for Rows {
 }
 
 impl Store<u32> for Rows {
-    fn take_touched(&mut self) -> Vec<u32> {
-        self.touched.clone()
+    fn take_touched(&mut self) -> Result<Vec<u32>, Self::Error> {
+        Ok(std::mem::take(&mut self.touched))
     }
     fn remove(&mut self, node: &u32) -> Result<bool, Self::Error> {
         self.removed.push(*node);
@@ -138,4 +138,29 @@ fn a_batch_whose_edges_cannot_be_read_fails_and_removes_nothing() {
     let failed = sweep.batch(&mut rows, &MonotonicClock::default(), Duration::from_secs(1));
     assert_eq!(failed, Err("cannot read"));
     assert!(rows.removed.is_empty());
+    rows.fails = false;
+    sweep_all(&mut sweep, &mut rows);
+    assert_eq!(rows.removed, [0, 2], "what was touched before the failure is not forgotten");
+}
+
+#[test]
+fn a_row_can_be_kept_without_what_it_refers_to() {
+    let mut graph = Graph::new(SystemTime::UNIX_EPOCH);
+    for node in [1, 2, 3] {
+        graph.candidate_in(node, node + 10);
+    }
+    graph.edge(11, 12);
+    graph.edge(12, 13);
+    let mut untouched = Rows::default();
+    let mut kept = graph.clone();
+    kept.root(1);
+    sweep_all(&mut kept.mark(), &mut untouched);
+    assert_eq!(untouched.removed, [2, 3]);
+    let mut rows = Rows {
+        edges: BTreeMap::from([(12, vec![2, 13]), (13, vec![3])]),
+        touched: vec![12],
+        ..Rows::default()
+    };
+    sweep_all(&mut graph.mark(), &mut rows);
+    assert_eq!(rows.removed, [1]);
 }

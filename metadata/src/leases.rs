@@ -1,0 +1,168 @@
+//! Leases of one namespace (rows L01-L08).
+
+use corten_filter::Filters;
+use corten_types::{Digest, Error, Labels, Namespace, Result};
+use rand::Rng;
+
+use crate::{
+    Lease, Resource,
+    change::Change,
+    node::{Kind, Node},
+    row,
+    tables::{In, within},
+    view::View,
+};
+
+/// The leases of one namespace.
+#[derive(Clone, Debug)]
+pub struct Leases(pub(crate) View);
+
+impl Leases {
+    /// Creates a lease; without an id it gets a random one (L01).
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the id is taken.
+    pub async fn create(&self, id: Option<&str>, labels: Labels) -> Result<Lease> {
+        let id = id.filter(|id| !id.is_empty()).map_or_else(random_id, str::to_owned);
+        let (namespace, mut labels) = (self.0.namespace.clone(), labels);
+        labels.retain(|_, value| !value.is_empty());
+        self.0
+            .metadata
+            .write(move |change| {
+                let lease = Lease { id: id.clone(), labels: labels.clone(), created_at: change.now };
+                change.ensure_namespace(&namespace)?;
+                if !row::insert(change.connection, &within(&namespace, lease.clone()))? {
+                    return Err(Error::already_exists(format!("lease {id:?}")).into());
+                }
+                change.touch(|| Node::new(Kind::Lease, &namespace.as_str().into(), id.as_str()));
+                Ok(lease)
+            })
+            .await
+    }
+
+    /// Deletes it (L02). For `sync`, call [`Metadata::collect`](crate::Metadata::collect) afterwards.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
+    pub async fn delete(&self, id: &str) -> Result<()> {
+        let (namespace, id) = (self.0.namespace.clone(), id.to_owned());
+        self.0
+            .metadata
+            .write_freeing(move |change| {
+                if !remove(change, &namespace, &id)? {
+                    return Err(Error::not_found(format!("lease {id:?}")).into());
+                }
+                change.deleted();
+                Ok(())
+            })
+            .await
+    }
+
+    /// Up to `limit` that match, in the order of their ids, beginning after `after` (L03).
+    pub async fn list(&self, filters: &Filters, after: Option<&str>, limit: usize) -> Result<Vec<Lease>> {
+        let (namespace, filters, after) =
+            (self.0.namespace.clone(), filters.clone(), after.map(str::to_owned));
+        self.0
+            .metadata
+            .read(move |connection| {
+                let matches = |row: &In<Lease>| filters.matches(&row.record);
+                row::list(connection, &[namespace.as_str()], after.as_deref(), limit, matches)
+            })
+            .await
+            .map(|rows| rows.into_iter().map(|row| row.record).collect())
+    }
+
+    /// Makes the lease keep `resource`, which need not exist (L04).
+    ///
+    /// # Errors
+    /// - `NotFound`: no such lease.
+    /// - `Unimplemented`: a kind that cannot be leased.
+    /// - `InvalidArgument`: a malformed digest or kind.
+    pub async fn add_resource(&self, id: &str, resource: &Resource) -> Result<()> {
+        let (namespace, id, resource) = (self.0.namespace.clone(), id.to_owned(), checked(resource)?);
+        self.0
+            .metadata
+            .write(move |change| Ok(change.lease(&namespace, Some(&id), &resource.kind, &resource.id)?))
+            .await
+    }
+
+    /// Makes the lease let go of `resource`; no error if it did not keep it (L05).
+    ///
+    /// # Errors
+    /// As [`add_resource`](Self::add_resource).
+    pub async fn delete_resource(&self, id: &str, resource: &Resource) -> Result<()> {
+        let (namespace, id, resource) = (self.0.namespace.clone(), id.to_owned(), checked(resource)?);
+        self.0
+            .metadata
+            .write(move |change| {
+                change.require_lease(&namespace, &id)?;
+                change.release(&namespace, Some(&id), &resource.kind, &resource.id)?;
+                change.deleted();
+                Ok(())
+            })
+            .await
+    }
+
+    /// What the lease keeps: content, images, ingests, snapshots (L06).
+    ///
+    /// # Errors
+    /// `NotFound`: no such lease.
+    pub async fn list_resources(&self, id: &str) -> Result<Vec<Resource>> {
+        let (namespace, id) = (self.0.namespace.clone(), id.to_owned());
+        self.0
+            .metadata
+            .read(move |connection| {
+                if row::get::<In<Lease>>(connection, &[namespace.as_str(), &id])?.is_none() {
+                    return Err(Error::not_found(format!("lease {id:?}")));
+                }
+                let mut resources = Vec::new();
+                row::query(
+                    connection,
+                    "SELECT kind, id FROM lease_resources WHERE namespace = ?1 AND lease = ?2 ORDER BY kind, id",
+                    [namespace.as_str(), &id],
+                    |row| {
+                        resources.push(Resource { kind: row.get(0)?, id: row.get(1)? });
+                        Ok(())
+                    },
+                )?;
+                Ok(resources)
+            })
+            .await
+    }
+}
+
+/// Removes the row and what the lease names: for callers, and for the sweep (G21).
+pub(crate) fn remove(change: &Change<'_>, namespace: &Namespace, id: &str) -> Result<bool> {
+    row::execute(
+        change.connection,
+        "DELETE FROM lease_resources WHERE namespace = ?1 AND lease = ?2",
+        [namespace.as_str(), id],
+    )?;
+    row::delete::<In<Lease>>(change.connection, &[namespace.as_str(), id])
+}
+
+/// L04. The kinds sort as they are to be listed (L06).
+fn checked(resource: &Resource) -> Result<Resource> {
+    let Resource { kind, id } = resource;
+    let parts: Vec<&str> = kind.split('/').collect();
+    match parts[..] {
+        ["content"] => {
+            id.parse::<Digest>()?;
+        }
+        ["ingests" | "images"] => {}
+        ["snapshots", snapshotter] if !snapshotter.is_empty() => {}
+        ["content" | "ingests" | "images" | "snapshots", ..] => {
+            return Err(Error::invalid_argument(format!("invalid resource type {kind:?}")));
+        }
+        _ => return Err(Error::unimplemented(format!("resource type {kind:?} cannot be leased"))),
+    }
+    Ok(resource.clone())
+}
+
+/// The time in nanoseconds and four random characters (L01).
+fn random_id() -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut random = rand::rng();
+    let tail: String = (0..4).map(|_| char::from(ALPHABET[random.random_range(0..64)])).collect();
+    format!("{}-{tail}", row::nanoseconds(std::time::SystemTime::now()))
+}

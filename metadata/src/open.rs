@@ -1,0 +1,278 @@
+//! What is set right at open, before anybody is served (`consistency.md` §3 and §5).
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ops::ControlFlow,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
+
+use corten_database::{StoreIdFile, rusqlite::Connection};
+use corten_filter::Filters;
+use corten_snapshotter::Snapshotter;
+use corten_types::{Digest, ErrorKind, Labels, Namespace, Result};
+
+use crate::{
+    Health, Lease, Metadata,
+    content::{BLOBS, INGESTS},
+    metadata::blocking,
+    row, sequence, snapshots,
+    tables::{BlobRow, IngestRow, SnapshotRow, within},
+};
+
+/// How many things of a store below are listed at once.
+const PAGE: usize = 1000;
+
+/// The lease that holds blobs in quarantine.
+const RECOVERED: &str = "recovered";
+
+/// What may be done about differences between rows and what is on the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// What no row speaks of is debris.
+    Whole,
+    /// The folders were not marked as belonging to this database until now: nothing is removed this time.
+    Unproven,
+    /// Nothing may be removed.
+    Quarantine,
+}
+
+/// Sets right what a crash left.
+pub(crate) async fn reconcile(metadata: &Metadata) -> Result<()> {
+    let trust = judge_folders(metadata).await?;
+    let mut greatest = 0;
+    for (name, snapshotter) in &metadata.inner.snapshotters {
+        match reconcile_snapshots(metadata, name, snapshotter, trust).await {
+            Ok(number) => greatest = greatest.max(number),
+            // A snapshotter in another process may not be up yet; its snapshots are looked after at the next start.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                tracing::warn!(snapshotter = %name, %error, "snapshots are not compared with their rows");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    greatest = greatest.max(reconcile_content(metadata, trust).await?);
+    metadata.sequence().reserve(metadata, greatest + 1).await
+}
+
+/// Compares the identity in the folders with that of the database.
+async fn judge_folders(metadata: &Metadata) -> Result<Trust> {
+    let inner = Arc::clone(&metadata.inner);
+    let files = blocking(move || {
+        let store_id = inner.database.store_id();
+        inner
+            .folders
+            .iter()
+            .map(|folder| Ok((folder.clone(), store_id.compare(folder)?)))
+            .collect::<Result<Vec<_>>>()
+    })
+    .await?;
+    let known: HashSet<String> = metadata.read(known_folders).await?;
+    let strange = files.iter().filter_map(|(folder, file)| match file {
+        StoreIdFile::Other(other) => Some(format!("{} belongs to the store {other:?}", folder.display())),
+        // Perhaps its filesystem is not mounted: what its rows say is not lost yet.
+        StoreIdFile::Absent if known.contains(&setting_of(folder)) => {
+            Some(format!("{} has lost the file that says which store it belongs to", folder.display()))
+        }
+        _ => None,
+    });
+    let found: Vec<String> = strange.collect();
+    if !found.is_empty() {
+        let mut health = metadata.inner.health.lock().unwrap_or_else(PoisonError::into_inner);
+        if health.is_healthy() {
+            *health = Health::Quarantine { reason: found.join("; "), set_aside: None };
+        }
+    }
+    if let Health::Quarantine { reason, .. } = metadata.health() {
+        tracing::error!(%reason, "quarantine: nothing that is on the disk is removed");
+        return Ok(Trust::Quarantine);
+    }
+    let proven = !files.is_empty() && files.iter().all(|(_, file)| *file == StoreIdFile::Same);
+    if !files.iter().all(|(folder, file)| *file == StoreIdFile::Same && known.contains(&setting_of(folder))) {
+        adopt_folders(metadata).await?;
+    }
+    Ok(if proven { Trust::Whole } else { Trust::Unproven })
+}
+
+/// Writes the identity of the database into every folder.
+pub(crate) async fn adopt_folders(metadata: &Metadata) -> Result<()> {
+    let inner = Arc::clone(&metadata.inner);
+    blocking(move || {
+        let store_id = inner.database.store_id();
+        inner.folders.iter().try_for_each(|folder| {
+            if store_id.compare(folder)? == StoreIdFile::Same {
+                Ok(())
+            } else {
+                store_id.write(&inner.disk, folder)
+            }
+        })
+    })
+    .await?;
+    let folders: Vec<String> = metadata.inner.folders.iter().map(|folder| setting_of(folder)).collect();
+    metadata
+        .write(move |change| {
+            change.quiet();
+            Ok(folders.iter().try_for_each(|name| {
+                let text = "REPLACE INTO settings (name, value) VALUES (?1, 'adopted')";
+                row::execute(change.connection, text, [name]).map(drop)
+            })?)
+        })
+        .await
+}
+
+fn setting_of(folder: &Path) -> String {
+    format!("folder {}", folder.display())
+}
+
+fn known_folders(connection: &Connection) -> Result<HashSet<String>> {
+    let mut known = HashSet::new();
+    row::query(connection, "SELECT name FROM settings WHERE value = 'adopted'", [], |row| {
+        known.insert(row.get(0)?);
+        Ok(())
+    })?;
+    Ok(known)
+}
+
+/// Carries announced commits through, drops rows without a snapshot and buries snapshots without a row. Answers with
+/// the greatest number in a name.
+async fn reconcile_snapshots(
+    metadata: &Metadata,
+    name: &str,
+    snapshotter: &Arc<dyn Snapshotter>,
+    trust: Trust,
+) -> Result<u64> {
+    let mut below = HashSet::new();
+    let mut greatest = 0;
+    let mut after: Option<String> = None;
+    loop {
+        let page = snapshotter.list(&Filters::all(), after.as_deref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        for info in page {
+            greatest = greatest.max(sequence::of_name(&info.name).unwrap_or_default());
+            below.insert(info.name);
+        }
+    }
+    let wanted = name.to_owned();
+    let rows: Vec<SnapshotRow> = metadata
+        .read(move |connection| {
+            row::list(connection, &[], None, usize::MAX, |row: &SnapshotRow| row.snapshotter == wanted)
+        })
+        .await?;
+    let mut owned = HashSet::new();
+    for row in rows {
+        let mut backend_key = row.backend_key.clone();
+        if let Some(pending) = row.pending.clone()
+            && snapshots::settle(metadata, snapshotter.as_ref(), row.clone()).await?
+        {
+            tracing::info!(key = %row.key, name = %pending.name, "a commit was carried through");
+            backend_key = pending.backend_name;
+        }
+        if below.contains(&backend_key) {
+            owned.insert(backend_key);
+        } else if trust == Trust::Whole {
+            drop_lost_snapshot(metadata, row).await?;
+        }
+    }
+    if trust == Trust::Whole {
+        let debris: Vec<String> = below.into_iter().filter(|key| !owned.contains(key)).collect();
+        bury(metadata, snapshots::resource_kind(name), debris).await?;
+    }
+    Ok(greatest)
+}
+
+/// A row whose snapshot the snapshotter does not have.
+async fn drop_lost_snapshot(metadata: &Metadata, row: SnapshotRow) -> Result<()> {
+    tracing::error!(
+        namespace = %row.namespace, snapshotter = %row.snapshotter, key = %row.key,
+        "the snapshotter lost this snapshot; its row is dropped"
+    );
+    metadata
+        .write(move |change| {
+            let namespace: Namespace = row.namespace.parse()?;
+            Ok(snapshots::remove(change, &namespace, &row)?)
+        })
+        .await
+}
+
+/// Drops rows without a blob, and buries blobs and ingests without a row.
+async fn reconcile_content(metadata: &Metadata, trust: Trust) -> Result<u64> {
+    let mut below = HashSet::new();
+    let mut after: Option<Digest> = None;
+    loop {
+        let page = metadata.content().list(&Filters::all(), after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.digest.clone());
+        below.extend(page.into_iter().map(|info| info.digest));
+    }
+    let ingests = metadata.content().list_ingests(&Filters::all()).await?;
+    let greatest =
+        ingests.iter().filter_map(|status| sequence::of_name(&status.key)).max().unwrap_or_default();
+    if trust == Trust::Quarantine {
+        hold_recovered(metadata, below.into_iter().collect()).await?;
+        return Ok(greatest);
+    }
+    let (mut owners, refs) = metadata
+        .read(|connection| {
+            let mut owners: HashMap<Digest, Vec<BlobRow>> = HashMap::new();
+            row::scan(connection, &[], None, |row: BlobRow| {
+                owners.entry(row.digest.clone()).or_default().push(row);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            let mut refs = HashSet::new();
+            row::scan(connection, &[], None, |row: IngestRow| {
+                refs.insert(row.backend_ref);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok((owners, refs))
+        })
+        .await?;
+    if trust != Trust::Whole {
+        return Ok(greatest);
+    }
+    let mut debris = Vec::new();
+    for digest in below {
+        if owners.remove(&digest).is_none() {
+            debris.push(digest.to_string());
+        }
+    }
+    for row in owners.into_values().flatten() {
+        tracing::error!(namespace = %row.namespace, digest = %row.digest, "this blob is lost; its row is dropped");
+        metadata.write(move |change| Ok(crate::content::remove(change, &row)?)).await?;
+    }
+    bury(metadata, BLOBS.to_owned(), debris).await?;
+    let strays = ingests.into_iter().map(|status| status.key).filter(|key| !refs.contains(key)).collect();
+    bury(metadata, INGESTS.to_owned(), strays).await?;
+    Ok(greatest)
+}
+
+/// Leaves debris to the remover, which looks again.
+async fn bury(metadata: &Metadata, kind: String, names: Vec<String>) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(kind, count = names.len(), "debris of a crash is removed");
+    metadata
+        .write(move |change| {
+            change.deleted();
+            Ok(names.iter().try_for_each(|name| change.bury(&kind, name))?)
+        })
+        .await
+}
+
+/// In quarantine blobs are held by a lease, so that they stay also after collections are on again.
+async fn hold_recovered(metadata: &Metadata, blobs: BTreeSet<Digest>) -> Result<()> {
+    let namespace: Namespace = "default".parse()?;
+    metadata
+        .write(move |change| {
+            change.quiet();
+            change.ensure_namespace(&namespace)?;
+            let lease = Lease { id: RECOVERED.to_owned(), labels: Labels::new(), created_at: change.now };
+            row::insert(change.connection, &within(&namespace, lease))?;
+            for digest in &blobs {
+                change.lease(&namespace, Some(RECOVERED), BLOBS, digest.as_str())?;
+            }
+            Ok(())
+        })
+        .await
+}

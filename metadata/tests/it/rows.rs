@@ -1,0 +1,7 @@
+//! Namespaces, containers, images, leases and sandboxes.
+
+mod containers;
+mod images;
+mod leases;
+mod namespaces;
+mod sandboxes;
