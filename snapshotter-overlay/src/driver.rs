@@ -144,6 +144,10 @@ impl Driver for Overlay {
         upper(trees, id)
     }
 
+    fn rebases(&self) -> bool {
+        true
+    }
+
     fn removal(&self) -> Removal {
         if self.options.sync_remove { Removal::AtOnceOrOnCleanup } else { Removal::OnCleanup }
     }

@@ -87,8 +87,17 @@ impl Trees {
     pub fn create_folder(&self, path: &Path, mode: u32) -> Result<()> {
         self.disk
             .create_dir(path, mode)
-            .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
-            .map_err(|error| Error::io(format!("cannot create {}", path.display()), error))
+            .map_err(|error| Error::io(format!("cannot create {}", path.display()), error))?;
+        self.set_mode(path, mode)
+    }
+
+    /// Sets the permission bits of a folder that is being made.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .map_err(|error| Error::io(format!("cannot set the mode of {}", path.display()), error))
     }
 
     /// Removes the folder of `id`; it is out of sight at once. None is fine.

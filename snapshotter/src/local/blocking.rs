@@ -107,7 +107,13 @@ impl<D: Driver> Blocking<D> {
                 "snapshot {key:?} cannot be committed without a name"
             )));
         }
-        let id = self.metastore.check_commit(name, key, parent)?.id;
+        let row = self.metastore.check_commit(name, key, parent)?;
+        if !parent.is_empty() && row.info.parent.is_empty() && !self.driver.rebases() {
+            return Err(Error::invalid_argument(format!(
+                "cannot put snapshot {key:?} on {parent:?}: here a snapshot gets its parent's files when it is made"
+            )));
+        }
+        let id = row.id;
         let mut taken = self.watches().remove(&id);
         let committed = self.sync(key, taken.as_ref()).and_then(|()| {
             let usage = disk_usage(&self.driver.measured(&self.trees, id))?;

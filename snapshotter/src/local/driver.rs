@@ -69,6 +69,9 @@ pub trait Driver: Sized + Send + Sync + 'static {
     /// The folder that counts as what the snapshot takes.
     fn measured(&self, trees: &Trees, id: u64) -> PathBuf;
 
+    /// Whether a snapshot that was made without a parent can be put on one by its commit (row O13).
+    fn rebases(&self) -> bool;
+
     /// When folders of removed snapshots go.
     fn removal(&self) -> Removal;
 
