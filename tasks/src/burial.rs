@@ -10,6 +10,7 @@ use crate::{
     convert::time_from_wire,
     inner::Inner,
     model::Exit,
+    orphan,
     registry::{Key, Reservation},
     task::Task,
 };
@@ -81,6 +82,10 @@ impl Inner {
             },
             Err(error) => {
                 tracing::error!(key = ?dead.key, error = error.chain(), "cannot clean up after a dead shim");
+                let bundle = dead.bundle.clone();
+                if let Err(error) = blocking(move || orphan::kill(&bundle)).await {
+                    tracing::error!(key = ?dead.key, error = error.chain(), "cannot kill the container of a dead shim");
+                }
                 Exit { pid: dead.pid, status: UNKNOWN_STATUS, at: Some(SystemTime::now()) }
             }
         };

@@ -17,6 +17,7 @@ mod lookup;
 mod model;
 mod observe;
 mod options;
+mod orphan;
 mod recover;
 mod registry;
 mod shim;

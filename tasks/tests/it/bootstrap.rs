@@ -2,9 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -12,7 +10,11 @@ use corten_api::containerd::{runc::v1::Options as RuncOptions, runtime::bootstra
 use corten_types::{Any, ErrorKind};
 use prost::Message;
 
-use crate::{Shim, daemon::Daemon, with_both_shims};
+use crate::{
+    Shim,
+    daemon::{Daemon, script},
+    with_both_shims,
+};
 
 with_both_shims!(
     a_shim_gets_its_parameters_on_stdin_and_in_its_environment,
@@ -23,20 +25,6 @@ with_both_shims!(
     a_shim_in_a_sandbox_is_joined_if_it_can_be,
     a_shim_that_goes_away_while_it_is_joined_is_started_again,
 );
-
-/// Writes a script. Another process does it: if this one had it open for writing while a thread forks, it could not be run.
-fn script(daemon: &Daemon, name: &str, text: &str) -> PathBuf {
-    let path = daemon.path().join(name);
-    let mut writer = Command::new("/bin/sh")
-        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
-        .arg(&path)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    writer.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
-    assert!(writer.wait().unwrap().success());
-    path
-}
 
 async fn a_shim_gets_its_parameters_on_stdin_and_in_its_environment(shim: Shim) {
     let daemon = Daemon::start(shim.clone()).await;

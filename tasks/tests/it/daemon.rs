@@ -333,6 +333,21 @@ pub(crate) fn runs(pid: u32) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
+/// Writes a script. Another process does it: if this one had it open for writing while a thread forks, it could not be run.
+pub(crate) fn script(daemon: &Daemon, name: &str, text: &str) -> PathBuf {
+    let path = daemon.path().join(name);
+    let mut writer = Command::new("/bin/sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(&path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = format!("#!/bin/sh\n{text}\n");
+    std::io::Write::write_all(&mut writer.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
+    path
+}
+
 /// A fifo whose bytes a test reads.
 pub(crate) struct Fifo {
     pub(crate) path: String,

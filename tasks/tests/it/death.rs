@@ -1,6 +1,6 @@
 //! What follows when a shim is killed.
 
-use std::sync::Arc;
+use std::{process::Command, sync::Arc};
 
 use corten_tasks::ExecOptions;
 use corten_types::ErrorKind;
@@ -8,7 +8,7 @@ use corten_types::ErrorKind;
 use crate::{
     Shim,
     container::{process_any, spec_any, spec_json},
-    daemon::{Daemon, runs},
+    daemon::{Daemon, eventually, runs, script},
     with_both_shims,
 };
 
@@ -18,6 +18,7 @@ with_both_shims!(
     the_execs_of_a_dead_shim_end_before_its_container,
     a_group_shares_one_shim_and_dies_with_it,
     a_task_can_be_made_again_right_after_its_shim_died,
+    a_clean_up_that_fails_is_255_and_the_container_is_killed_all_the_same,
 );
 
 async fn a_killed_shim_ends_its_container_with_137_and_leaves_nothing(shim: Shim) {
@@ -115,5 +116,29 @@ async fn a_task_can_be_made_again_right_after_its_shim_died(shim: Shim) {
     daemon.run("again", &["/bin/true"]).await;
     assert_eq!(tasks.wait(namespace, "again", "").await.unwrap().status, 0);
     assert_eq!(tasks.delete(namespace, "again").await.unwrap().status, 0);
+    daemon.finish().await;
+}
+
+async fn a_clean_up_that_fails_is_255_and_the_container_is_killed_all_the_same(shim: Shim) {
+    let daemon = Daemon::start(shim.clone()).await;
+    let (tasks, namespace) = (daemon.tasks(), &daemon.namespace);
+    let real = shim.0.display();
+    let text =
+        format!("for last; do :; done; [ $last = delete ] && echo no way >&2 && exit 1; exec {real} \"$@\"");
+    let mut options = daemon.options("stubborn", &["/bin/sleep", "1000"]);
+    options.runtime_path = script(&daemon, "failing-shim", &text).display().to_string();
+    let pid = daemon.create_with(options).await;
+    tasks.start(namespace, "stubborn", "").await.unwrap();
+    daemon.kill_shim("stubborn");
+    let exit = daemon.exit_of("stubborn").await;
+    assert_eq!((exit.pid, exit.exit_status), (pid, 255));
+    assert_eq!(daemon.deletion_of("stubborn").await.exit_status, 255);
+    eventually("the container is dead", || !runs(pid)).await;
+    assert!(!daemon.bundle("stubborn").exists());
+    // The runtime's own record is what only the shim could remove.
+    let root = format!("/run/containerd/runc/{namespace}");
+    let removed =
+        Command::new("runc").args(["--root", &root, "delete", "--force", "stubborn"]).status().unwrap();
+    assert!(removed.success());
     daemon.finish().await;
 }
