@@ -1,1 +1,34 @@
-//! SQLite opened for durability: one writer with group commit, many readers.
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod checkpoint;
+mod connection;
+mod core;
+mod damage;
+mod database;
+mod error;
+mod job;
+mod marker;
+mod migration;
+mod open;
+mod options;
+mod queue;
+mod readers;
+mod record;
+mod reserve;
+mod statistics;
+mod store_id;
+#[cfg(feature = "testing")]
+mod vfs;
+mod writer;
+
+pub use answer::Answer;
+pub use checkpoint::Checkpoint;
+pub use database::Database;
+pub use error::{Doing, Refusal};
+pub use migration::Migration;
+pub use open::{Health, OpenReport};
+pub use options::Options;
+pub use rusqlite;
+pub use statistics::{Histogram, Statistics};
+pub use store_id::{StoreId, StoreIdFile};

@@ -1,0 +1,147 @@
+//! Copying the write-ahead log into the database, beside the writer.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+use corten_types::Result;
+use rusqlite::Connection;
+
+use crate::{
+    connection::{self, Role},
+    core::Core,
+    error::Doing,
+};
+
+/// What a checkpoint did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Somebody read or wrote, so that a part had to stay in the log.
+    pub busy: bool,
+    /// The pages in the log.
+    pub log_pages: u64,
+    /// How many of them are in the database.
+    pub copied_pages: u64,
+}
+
+/// How long a checkpoint that cuts the log waits for readers, while the writer waits for it.
+const CUT_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How often the thread looks whether there is room for the reserve again.
+const ROUND: Duration = Duration::from_secs(30);
+
+pub(crate) struct Checkpointer {
+    pub(crate) start_bytes: u64,
+    limit_bytes: u64,
+    connection: Mutex<Option<Connection>>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    wanted: bool,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Copies what no reader holds back; nobody waits for it.
+    Passive,
+    /// Copies everything and cuts the log to nothing; the writer waits.
+    Truncate,
+}
+
+impl Checkpointer {
+    pub(crate) fn new(start_bytes: u64, limit_bytes: u64) -> Self {
+        Self {
+            start_bytes,
+            limit_bytes: limit_bytes.max(start_bytes),
+            connection: Mutex::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Asks the thread for a round.
+    pub(crate) fn want(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).wanted = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Closes the connection, because the database is being reopened or closed.
+    pub(crate) fn disconnect(&self) {
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What the thread does until it is closed.
+    pub(crate) fn serve(core: &Arc<Core>) {
+        let this = &core.checkpointer;
+        loop {
+            {
+                let mut state = this.state.lock().unwrap_or_else(PoisonError::into_inner);
+                while !state.wanted && !state.closed {
+                    let (next, timeout) =
+                        this.changed.wait_timeout(state, ROUND).unwrap_or_else(PoisonError::into_inner);
+                    state = next;
+                    if timeout.timed_out() {
+                        break;
+                    }
+                }
+                if state.closed {
+                    return;
+                }
+                state.wanted = false;
+            }
+            this.round(core);
+            core.reserve.make();
+        }
+    }
+
+    fn round(&self, core: &Core) {
+        if core.wal_bytes() < self.start_bytes {
+            return;
+        }
+        let mode = if core.wal_bytes() >= self.limit_bytes { Mode::Truncate } else { Mode::Passive };
+        let result = self.checkpoint(core, mode);
+        let mut statistics = core.statistics();
+        statistics.checkpoints += 1;
+        // The log keeps what was not copied, and a later round copies those pages again.
+        statistics.checkpoint_failures += u64::from(result.is_err());
+    }
+
+    pub(crate) fn checkpoint(&self, core: &Core, mode: Mode) -> Result<Checkpoint> {
+        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = match slot.take() {
+            Some(connection) => connection,
+            None => core.open(Role::Checkpointer)?,
+        };
+        let done = run(&connection, mode)?;
+        // Kept only after success: a connection that failed is closed.
+        *slot = Some(connection);
+        Ok(done)
+    }
+}
+
+/// Runs a checkpoint on `connection`.
+pub(crate) fn run(connection: &Connection, mode: Mode) -> Result<Checkpoint> {
+    let what = "cannot copy the write-ahead log into the database";
+    let statement = match mode {
+        Mode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+        Mode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+    };
+    connection
+        .busy_timeout(if mode == Mode::Truncate { CUT_PATIENCE } else { Duration::ZERO })
+        .doing(what)?;
+    let answer = connection.query_row(statement, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    connection.busy_timeout(connection::WRITER_PATIENCE).doing(what)?;
+    let (busy, log_pages, copied_pages): (i64, i64, i64) = answer.doing(what)?;
+    let count = |pages: i64| u64::try_from(pages).unwrap_or(0);
+    Ok(Checkpoint { busy: busy != 0, log_pages: count(log_pages), copied_pages: count(copied_pages) })
+}

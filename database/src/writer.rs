@@ -1,0 +1,291 @@
+//! The one writer: batches, commits, answers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use corten_types::{Error, Result};
+use rusqlite::{Connection, ErrorCode};
+
+use crate::{
+    checkpoint::{self, Mode},
+    connection::Role,
+    core::{Core, out_of_order},
+    error::{classified, code_of, is_storage},
+    job::{Job, Verdict},
+    queue::Queue,
+    record,
+};
+
+/// The most that the writer waits for more operations before it begins a batch.
+const GATHERING_LIMIT: Duration = Duration::from_micros(500);
+
+pub(crate) struct Writer {
+    core: Arc<Core>,
+    queue: Arc<Queue>,
+    batch_length: usize,
+    /// None after a failed commit, until the database was opened again.
+    connection: Option<Connection>,
+    /// The number of the last commit that is known.
+    commits: u64,
+    recent_length: usize,
+    recent_commit: Duration,
+    /// True while the writer itself commits.
+    may_commit: Arc<AtomicBool>,
+}
+
+/// How a transaction ended.
+enum Attempt {
+    /// Committed, or all operations were refused.
+    Done,
+    /// Rolled back as a whole, because of the storage.
+    GivenUp(Error),
+    /// The commit failed: its outcome is unknown.
+    Unknown(Error),
+}
+
+impl Writer {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        queue: Arc<Queue>,
+        batch_length: usize,
+        mut connection: Connection,
+        commits: u64,
+    ) -> Result<Self> {
+        let may_commit = Arc::default();
+        guard_commits(&mut connection, &may_commit)?;
+        Ok(Self {
+            core,
+            queue,
+            batch_length: batch_length.max(1),
+            connection: Some(connection),
+            commits,
+            recent_length: 0,
+            recent_commit: Duration::ZERO,
+            may_commit,
+        })
+    }
+
+    /// Serves until the queue is closed and empty; answers with the connection, if it is in order, and the number of
+    /// the last commit.
+    pub(crate) fn serve(mut self) -> Option<(Connection, u64)> {
+        loop {
+            let patience = (self.recent_commit / 4).min(GATHERING_LIMIT);
+            let batch = self.queue.next_batch(self.batch_length, self.recent_length, patience);
+            let Some(batch) = batch else { break };
+            let length = batch.len();
+            self.run_batch(batch);
+            // Whoever waits by now and whoever was just answered: all of them may come together next time.
+            self.recent_length = if length > 1 { length + self.queue.len() } else { self.queue.len() };
+            let wal_bytes = self.core.wal_bytes();
+            self.core.statistics().wal_bytes = wal_bytes;
+            if wal_bytes >= self.core.checkpointer.start_bytes {
+                self.core.checkpointer.want();
+            }
+        }
+        self.connection.take().map(|connection| (connection, self.commits))
+    }
+
+    fn run_batch(&mut self, mut batch: Vec<Box<dyn Job>>) {
+        match self.attempt(&mut batch) {
+            Attempt::Done => self.settle(batch),
+            Attempt::GivenUp(_) => {
+                self.core.statistics().replays += 1;
+                batch.into_iter().for_each(|job| self.run_alone(job));
+            }
+            Attempt::Unknown(_) => match self.learn() {
+                Ok(true) => self.settle(batch),
+                Ok(false) => {
+                    self.core.statistics().replays += 1;
+                    batch.into_iter().for_each(|job| self.run_alone(job));
+                }
+                Err(error) => fail_all(batch, &self.core, &error),
+            },
+        }
+    }
+
+    /// One operation, one transaction: each caller gets the result that is its own.
+    fn run_alone(&mut self, job: Box<dyn Job>) {
+        let mut batch = vec![job];
+        let mut may_use_reserve = true;
+        loop {
+            let cause = match self.attempt(&mut batch) {
+                Attempt::Done => return self.settle(batch),
+                Attempt::GivenUp(cause) => cause,
+                Attempt::Unknown(cause) => match self.learn() {
+                    Ok(true) => return self.settle(batch),
+                    Ok(false) => cause,
+                    Err(error) => return fail_all(batch, &self.core, &error),
+                },
+            };
+            let is_full = code_of(&cause) == Some(ErrorCode::DiskFull);
+            let frees_space = batch.iter().any(|job| job.frees_space());
+            if is_full && frees_space && may_use_reserve && self.core.reserve.give_up() {
+                may_use_reserve = false;
+                self.core.statistics().reserve_used += 1;
+                self.core.checkpointer.want();
+                continue;
+            }
+            batch.into_iter().for_each(|job| job.fail(refused(&self.core, &cause)));
+            return;
+        }
+    }
+
+    /// Runs `jobs` in one transaction.
+    fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Attempt {
+        if self.connection.is_none()
+            && let Err(error) = self.reopen()
+        {
+            return Attempt::GivenUp(error);
+        }
+        let connection = self.connection.as_ref().expect("it was opened above");
+        let started = Instant::now();
+        let changed = match run_jobs(connection, jobs, self.commits + 1) {
+            Ok(changed) => changed,
+            Err(error) => {
+                if !end_transaction(connection) {
+                    self.connection = None;
+                }
+                return Attempt::GivenUp(error);
+            }
+        };
+        if !changed {
+            if !end_transaction(connection) {
+                self.connection = None;
+            }
+            return Attempt::Done;
+        }
+        let commit_started = Instant::now();
+        self.may_commit.store(true, Ordering::Relaxed);
+        let committed = execute(connection, "COMMIT");
+        self.may_commit.store(false, Ordering::Relaxed);
+        if let Err(error) = committed {
+            return Attempt::Unknown(error);
+        }
+        self.commits += 1;
+        self.recent_commit = commit_started.elapsed();
+        let mut statistics = self.core.statistics();
+        statistics.commits += 1;
+        statistics.batch_lengths.record(jobs.len() as u64);
+        statistics.commit_micros.record_time(self.recent_commit);
+        statistics.run_micros.record_time(commit_started - started);
+        Attempt::Done
+    }
+
+    fn settle(&mut self, batch: Vec<Box<dyn Job>>) {
+        self.core.statistics().operations += batch.len() as u64;
+        batch.into_iter().for_each(Job::settle);
+    }
+
+    /// Learns what became of a commit that failed: whether all of it is there, durably, or nothing.
+    fn learn(&mut self) -> Result<bool> {
+        let attempted = self.commits + 1;
+        self.reopen()?;
+        Ok(self.commits >= attempted)
+    }
+
+    /// Opens the database again with no other connection left, so that SQLite reads the log from the disk anew.
+    fn reopen(&mut self) -> Result<()> {
+        self.connection = None;
+        self.core.statistics().reopened += 1;
+        let _nobody_reads = self.core.readers.block();
+        self.core.checkpointer.disconnect();
+        let mut connection = self.core.open(Role::Writer)?;
+        let commits = record::commits(&connection)?;
+        if commits > self.commits {
+            // The failed commit is in the log, but its sync may have failed, and the kernel does not try again what
+            // it could not write. Copied into the database and synced there, it is durable.
+            let done = checkpoint::run(&connection, Mode::Truncate)?;
+            if done.busy {
+                return Err(Error::unavailable("the write-ahead log could not be copied into the database"));
+            }
+        }
+        guard_commits(&mut connection, &self.may_commit)?;
+        self.commits = commits;
+        self.connection = Some(connection);
+        Ok(())
+    }
+}
+
+/// Runs every operation in its savepoint; says whether there is anything to commit. On an error the transaction is not
+/// to be committed, and may be gone already.
+fn run_jobs(connection: &Connection, jobs: &mut [Box<dyn Job>], number: u64) -> Result<bool> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    let mut changed = false;
+    for job in jobs {
+        execute(connection, "SAVEPOINT operation")?;
+        let verdict = job.run(connection);
+        if connection.is_autocommit() {
+            let lost = rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(match &verdict {
+                    Verdict::Rollback(Some(ErrorCode::DiskFull)) => rusqlite::ffi::SQLITE_FULL,
+                    Verdict::Rollback(Some(ErrorCode::DatabaseCorrupt)) => rusqlite::ffi::SQLITE_CORRUPT,
+                    _ => rusqlite::ffi::SQLITE_IOERR,
+                }),
+                None,
+            );
+            return Err(classified("the transaction was given up", lost));
+        }
+        match verdict {
+            Verdict::Commit => changed = true,
+            Verdict::Rollback(code) if is_storage(code) => {
+                let failure = rusqlite::ffi::Error {
+                    code: code.unwrap_or(ErrorCode::SystemIoFailure),
+                    extended_code: 0,
+                };
+                let error = rusqlite::Error::SqliteFailure(failure, None);
+                return Err(classified("the storage failed below an operation", error));
+            }
+            Verdict::Rollback(_) => execute(connection, "ROLLBACK TO operation")?,
+        }
+        execute(connection, "RELEASE operation")?;
+    }
+    if changed {
+        record::set_commits(connection, number)
+            .map_err(|error| classified("cannot number the commit", error))?;
+    }
+    Ok(changed)
+}
+
+/// Turns every commit into a rollback except the writer's own.
+///
+/// When SQLite gives a transaction up below an operation that does not notice, its next statements would be
+/// transactions of their own, and stay.
+fn guard_commits(connection: &mut Connection, may_commit: &Arc<AtomicBool>) -> Result<()> {
+    let may_commit = Arc::clone(may_commit);
+    connection
+        .commit_hook(Some(move || !may_commit.load(Ordering::Relaxed)))
+        .map_err(|error| classified("cannot guard the commits", error))
+}
+
+/// Rolls back what is left; says whether the connection can be used on.
+fn end_transaction(connection: &Connection) -> bool {
+    connection.is_autocommit() || (execute(connection, "ROLLBACK").is_ok() && connection.is_autocommit())
+}
+
+fn execute(connection: &Connection, statement: &str) -> Result<()> {
+    connection
+        .prepare_cached(statement)
+        .and_then(|mut prepared| prepared.execute([]))
+        .map(drop)
+        .map_err(|error| classified(format!("{statement} failed"), error))
+}
+
+/// The answer for an operation whose own transaction failed because of the storage: nothing of it is there.
+fn refused(core: &Core, cause: &Error) -> Error {
+    let what = match code_of(cause) {
+        Some(ErrorCode::DiskFull) => "the disk of the database is full",
+        _ => "the database could not store the change",
+    };
+    Error::new(cause.kind(), format!("{what} ({}): {}", core.path.display(), cause.chain()))
+}
+
+fn fail_all(batch: Vec<Box<dyn Job>>, core: &Core, error: &Error) {
+    for job in batch {
+        job.fail(out_of_order(core, Error::new(error.kind(), error.chain())));
+    }
+}

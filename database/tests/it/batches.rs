@@ -1,0 +1,141 @@
+//! Group commit: what is queued together is synced together.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Barrier},
+    task::{Context, Poll, Wake, Waker},
+    thread,
+};
+
+use corten_database::{Database, Options};
+use corten_types::{Error, ErrorKind};
+
+use crate::support::{Gate, SCHEMA, folder, insert, numbers, open, put};
+
+#[test]
+fn operations_that_wait_are_committed_together() {
+    let folder = folder();
+    let (database, _) = open(&folder.path().join("db"));
+    let before = database.statistics();
+    let gate = Gate::default();
+    let held = gate.close_behind(&database);
+    let answers: Vec<_> = (0..100).map(|number| put(&database, number)).collect();
+    gate.open();
+    held.wait().unwrap();
+    answers.into_iter().for_each(|answer| answer.wait().unwrap());
+    let after = database.statistics();
+    assert_eq!(after.commits - before.commits, 2, "the gate's commit and one for the hundred");
+    assert_eq!(after.batch_lengths.largest(), 100);
+    assert_eq!(after.operations - before.operations, 101);
+    assert!(after.wal_bytes > 0 && after.commit_micros.count() == after.commits);
+}
+
+#[test]
+fn each_operation_of_a_batch_gets_its_own_result() {
+    let folder = folder();
+    let (database, _) = open(&folder.path().join("db"));
+    let gate = Gate::default();
+    let held = gate.close_behind(&database);
+    let answers: Vec<_> = (0..30)
+        .map(|number| {
+            database.write(move |connection| {
+                insert(connection, number)?;
+                if number % 3 == 0 { Err(Error::not_found("third").into()) } else { Ok(number) }
+            })
+        })
+        .collect();
+    gate.open();
+    held.wait().unwrap();
+    for (number, answer) in (0..).zip(answers) {
+        match answer.wait() {
+            Ok(value) => assert_eq!(value, number),
+            Err(error) => assert_eq!((number % 3, error.kind()), (0, ErrorKind::NotFound)),
+        }
+    }
+    assert_eq!(numbers(&database), (0..30).filter(|number| number % 3 != 0).collect::<Vec<_>>());
+}
+
+#[test]
+fn sixteen_clients_share_each_sync() {
+    const CLIENTS: i64 = 16;
+    const EACH: i64 = 40;
+    // On a real disk, because the sync is what gathers them.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let database = Arc::new(open(&folder.path().join("db")).0);
+    let start = Arc::new(Barrier::new(16));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (database, start) = (Arc::clone(&database), Arc::clone(&start));
+            thread::spawn(move || {
+                start.wait();
+                for number in 0..EACH {
+                    put(&database, client * EACH + number).wait().unwrap();
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_eq!(numbers(&database).len(), 640);
+    let statistics = database.statistics();
+    println!("{} operations in {} commits", statistics.operations, statistics.commits);
+    assert!(statistics.commits < statistics.operations / 2, "{statistics:?}");
+}
+
+struct CountWakes(std::sync::atomic::AtomicUsize);
+
+impl Wake for CountWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_full_queue_makes_callers_wait_outside_and_lets_them_in_later() {
+    let folder = folder();
+    let options = Options { migrations: SCHEMA, queue_length: 2, ..Options::default() };
+    let (database, _) = Database::open(&folder.path().join("db"), options).unwrap();
+    let gate = Gate::default();
+    let held = gate.close_behind(&database);
+    let inside = [put(&database, 1), put(&database, 2)];
+    let outside = put(&database, 3);
+    let given_up = put(&database, 4);
+    let blocking = put(&database, 5);
+    let wakes = Arc::new(CountWakes(0.into()));
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut outside = pin!(outside);
+    assert!(outside.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(format!("{given_up:?}").contains("false"), "it is past the limit");
+    drop(given_up);
+    let blocked = thread::spawn(move || blocking.wait());
+    gate.open();
+    held.wait().unwrap();
+    inside.into_iter().for_each(|answer| answer.wait().unwrap());
+    blocked.join().unwrap().unwrap();
+    while wakes.0.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+        thread::yield_now();
+    }
+    loop {
+        match outside.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => break result.unwrap(),
+            Poll::Pending => thread::yield_now(),
+        }
+    }
+    assert_eq!(numbers(&database), [1, 2, 3, 5]);
+}
+
+#[test]
+fn closing_serves_what_is_queued() {
+    let folder = folder();
+    let path = folder.path().join("db");
+    let database = Arc::new(open(&path).0);
+    let gate = Gate::default();
+    let held = gate.close_behind(&database);
+    let answers: Vec<_> = (0..10).map(|number| put(&database, number)).collect();
+    let closing = Arc::clone(&database);
+    let closer = thread::spawn(move || closing.close());
+    gate.open();
+    held.wait().unwrap();
+    closer.join().unwrap().unwrap();
+    answers.into_iter().for_each(|answer| answer.wait().unwrap());
+}
