@@ -1,4 +1,4 @@
-//! Every durable operation fails once, and nobody is told anything that is not so.
+//! Every durable operation fails once, and the power goes before each: nobody was told anything that is not so.
 
 use std::{
     io,
@@ -10,28 +10,13 @@ use std::{
 };
 
 use corten_content_store::{BlobWriter, CommitOptions, IngestCatalog, IngestOptions, Ingester, LocalStore};
-use corten_disk::{Disk, Operation, Seam, Step};
+use corten_disk::{
+    Disk, Operation, Seam, Step,
+    testing::{Fault, Script, Unsynced},
+};
 use corten_types::Result;
 
 use crate::{blobs, open, put, sha256};
-
-/// Fails the operation with one number.
-#[derive(Debug)]
-struct FailsAt {
-    failing: usize,
-    count: AtomicUsize,
-}
-
-impl Seam for FailsAt {
-    fn before(&self, operation: &Operation<'_>) -> Step {
-        if operation.is_durable() && self.count.fetch_add(1, Ordering::SeqCst) == self.failing {
-            return Step::Fail(io::Error::from_raw_os_error(5));
-        }
-        Step::Go
-    }
-
-    fn after(&self, _operation: &Operation<'_>) {}
-}
 
 /// What was acknowledged.
 #[derive(Default)]
@@ -80,43 +65,68 @@ async fn scenario(root: &Path, disk: Disk, ledger: &mut Ledger) -> Result<()> {
     Ok(())
 }
 
-async fn check(root: &Path, ledger: &Ledger, failing: usize) {
+async fn check(root: &Path, ledger: &Ledger, what: &str) {
     let store = open(root);
     let found = blobs(&store).await;
     for bytes in &ledger.committed {
-        assert!(found.iter().any(|blob| blob == bytes), "operation {failing}: a committed blob is gone");
+        assert!(found.iter().any(|blob| blob == bytes), "{what}: a committed blob is gone");
     }
     for bytes in &found {
         let known = ledger.committed.iter().chain(&ledger.in_doubt).any(|expected| expected == bytes);
-        assert!(known, "operation {failing}: {bytes:?} exists, deleted were {:?}", ledger.deleted);
+        assert!(known, "{what}: {bytes:?} exists, deleted were {:?}", ledger.deleted);
     }
     if ledger.aborted {
-        assert!(store.ingest_status("half").await.is_err(), "operation {failing}: an aborted ingest is back");
+        assert!(store.ingest_status("half").await.is_err(), "{what}: an aborted ingest is back");
     }
     for (key, bytes) in [("one", b"first".as_slice()), ("two", b"second"), ("half", b"third")] {
         if !found.iter().any(|blob| blob == bytes) {
-            put(&store, key, bytes).await.unwrap_or_else(|error| panic!("operation {failing}: {error:?}"));
+            put(&store, key, bytes).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
         }
     }
 }
 
 #[tokio::test]
 async fn a_failing_operation_is_noticed_and_leaves_what_was_acknowledged() {
-    let count = {
-        let (root, mut ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
-        let seam = Arc::new(FailsAt { failing: usize::MAX, count: AtomicUsize::new(0) });
-        scenario(root.path(), Disk::with_seam(seam.clone()), &mut ledger).await.unwrap();
-        check(root.path(), &ledger, usize::MAX).await;
-        seam.count.load(Ordering::SeqCst)
-    };
-    assert!(count >= 40, "{count} operations are too few to prove anything");
+    let count = operation_count().await;
     for failing in 0..count {
-        let (root, mut ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
-        let seam = Arc::new(FailsAt { failing, count: AtomicUsize::new(0) });
-        let result = scenario(root.path(), Disk::with_seam(seam), &mut ledger).await;
-        assert!(result.is_err(), "operation {failing} failed and nobody noticed");
-        check(root.path(), &ledger, failing).await;
+        for fault in [Fault::Io, Fault::Full] {
+            let (root, mut ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+            let script = Script::fails_at(root.path(), failing, fault);
+            let result = scenario(root.path(), script.disk(), &mut ledger).await;
+            let what = script.log()[failing].clone();
+            assert!(result.is_err(), "{what} failed and nobody noticed");
+            check(root.path(), &ledger, &what).await;
+        }
     }
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_operation_leaves_what_was_acknowledged() {
+    for cut in 0..operation_count().await {
+        let (root, mut ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+        let script = Script::cuts_power_at(root.path(), cut);
+        assert!(scenario(root.path(), script.disk(), &mut ledger).await.is_err());
+        for unsynced in Unsynced::ALL {
+            let found = tempfile::tempdir().unwrap();
+            script.after_power_loss(unsynced, found.path()).unwrap();
+            check(found.path(), &ledger, &format!("{unsynced:?} before {}", script.log()[cut])).await;
+        }
+    }
+}
+
+/// How many operations the scenario has, after it was checked that it passes when nothing fails.
+async fn operation_count() -> usize {
+    let (root, mut ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+    let script = Script::never_fails(root.path());
+    scenario(root.path(), script.disk(), &mut ledger).await.unwrap();
+    for unsynced in Unsynced::ALL {
+        let found = tempfile::tempdir().unwrap();
+        script.after_power_loss(unsynced, found.path()).unwrap();
+        check(found.path(), &ledger, &format!("{unsynced:?} at the end")).await;
+    }
+    let count = script.operation_count();
+    assert!(count >= 40, "{count} operations are too few to prove anything");
+    count
 }
 
 /// The bytes of an ingest whose sync failed may be gone from the page cache without being on the disk.
