@@ -1,7 +1,7 @@
 //! Mounts that show other owners than the files have (`uidmap=` and `gidmap=` of rows R02 and R06).
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,49 +102,60 @@ fn user_namespace(mapping: &IdMapping) -> Result<OwnedFd> {
     let users = table(&mapping.users)?;
     let groups = table(&mapping.groups)?;
     let cannot = |error: io::Error| Error::io("cannot make a user namespace to map ids", error);
-    let (ready_reader, ready_writer) = io::pipe().map_err(cannot)?;
-    let (end_reader, end_writer) = io::pipe().map_err(cannot)?;
-    let (ready_fd, end_fd) = (ready_writer.as_raw_fd(), end_reader.as_raw_fd());
-    let (ready_reader_fd, end_writer_fd) = (ready_reader.as_raw_fd(), end_writer.as_raw_fd());
-    // SAFETY: the child makes only system calls on descriptors that the fork gave it, allocates nothing and leaves
-    // with _exit, which is what is allowed after a fork of a process with threads.
-    let child = unsafe { libc::fork() };
-    if child < 0 {
-        return Err(cannot(io::Error::last_os_error()));
-    }
-    if child == 0 {
-        // SAFETY: as above; the buffers are one byte each and live on this stack.
-        unsafe {
-            libc::close(ready_reader_fd);
-            libc::close(end_writer_fd);
-            let mut byte = u8::from(libc::unshare(libc::CLONE_NEWUSER) == 0);
-            libc::write(ready_fd, std::ptr::from_ref(&byte).cast(), 1);
-            // Ends when the parent closes its side, also by dying.
-            libc::read(end_fd, std::ptr::from_mut(&mut byte).cast(), 1);
-            libc::_exit(0);
-        }
-    }
-    drop((ready_writer, end_reader));
-    let opened = describe_child(child, ready_reader, &users, &groups);
-    drop(end_writer);
-    // SAFETY: `child` is a child of this process. A reaper may have been faster, which is fine.
-    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
-    opened.map_err(cannot)
+    let holder = Holder::start().map_err(cannot)?;
+    let open = || -> io::Result<OwnedFd> {
+        holder.write("uid_map", &users)?;
+        holder.write("gid_map", &groups)?;
+        Ok(File::open(format!("/proc/{}/ns/user", holder.process))?.into())
+    };
+    open().map_err(cannot)
 }
 
-/// Waits until the child has its namespace, writes the mapping and opens the namespace.
-fn describe_child(child: i32, mut ready: io::PipeReader, users: &str, groups: &str) -> io::Result<OwnedFd> {
-    let mut byte = [0];
-    ready.read_exact(&mut byte)?;
-    if byte != [1] {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the kernel refused a user namespace"));
+/// A child that does nothing but be in a new user namespace, which has to be somebody's to be set up.
+struct Holder {
+    process: libc::pid_t,
+}
+
+impl Holder {
+    fn start() -> io::Result<Self> {
+        // SAFETY: all zeros is a valid request: a fork without anything shared.
+        let mut request: libc::clone_args = unsafe { std::mem::zeroed() };
+        // The table of descriptors is shared, not copied: a copy would hold locks and pipes of other threads.
+        request.flags = (libc::CLONE_NEWUSER | libc::CLONE_FILES).cast_unsigned().into();
+        request.exit_signal = libc::SIGCHLD.cast_unsigned().into();
+        // SAFETY: without a stack of its own the child goes on here with a copy of this memory, as after fork.
+        let process =
+            unsafe { libc::syscall(libc::SYS_clone3, &raw const request, size_of::<libc::clone_args>()) };
+        if process < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if process == 0 {
+            // SAFETY: only system calls, which is what is allowed after a fork of a process with threads.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                loop {
+                    libc::pause();
+                }
+            }
+        }
+        let process = libc::pid_t::try_from(process).map_err(io::Error::other)?;
+        Ok(Self { process })
     }
-    let write = |file: &str, text: &str| {
-        File::options().write(true).open(format!("/proc/{child}/{file}"))?.write_all(text.as_bytes())
-    };
-    write("uid_map", users)?;
-    write("gid_map", groups)?;
-    Ok(File::open(format!("/proc/{child}/ns/user"))?.into())
+
+    fn write(&self, file: &str, text: &str) -> io::Result<()> {
+        File::options().write(true).open(format!("/proc/{}/{file}", self.process))?.write_all(text.as_bytes())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // SAFETY: it is a child that ends only by this signal, so the number is still its own. If a reaper in this
+        // process is faster, waiting fails, which is fine.
+        unsafe {
+            libc::kill(self.process, libc::SIGKILL);
+            libc::waitpid(self.process, std::ptr::null_mut(), 0);
+        }
+    }
 }
 
 /// `container:host:length[,...]` as the kernel reads it.
