@@ -1,0 +1,162 @@
+//! Applying a layer: what runs on the thread that unpacks it.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use corten_mount::TemporaryMount;
+use corten_types::{Descriptor, Error, Mount, Result};
+
+use crate::{
+    ApplyOptions,
+    decompress::decompressor,
+    media::{Encoding, LAYER},
+    pipeline,
+    processor::{Input, MAX_PROCESSORS, Processes, StreamProcessor},
+    source::Source,
+    target::Target,
+    unpack::{UnpackOptions, Unpacked, unpack},
+};
+
+/// How much of a blob is read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// The programs that a layer passes through before it can be decompressed, and with what type each begins.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    steps: Vec<(StreamProcessor, String)>,
+    encoding: Encoding,
+}
+
+impl Chain {
+    /// Finds the way from `media_type` to a plain archive (row A01). Configured programs are tried first, the last
+    /// configured before the others.
+    pub(crate) fn find(media_type: &str, configured: &[StreamProcessor]) -> Result<Self> {
+        let mut steps = Vec::new();
+        let mut current = media_type.to_owned();
+        loop {
+            let accepts = |processor: &&StreamProcessor| processor.accepts.contains(&current);
+            if let Some(processor) = configured.iter().rev().find(accepts) {
+                if steps.len() == MAX_PROCESSORS {
+                    return Err(Error::invalid_argument(format!(
+                        "the configured stream processors turn {media_type} into other types without an end"
+                    )));
+                }
+                let returns = processor.returns.clone();
+                steps.push((processor.clone(), std::mem::replace(&mut current, returns)));
+                if current == LAYER {
+                    return Ok(Self { steps, encoding: Encoding::Plain });
+                }
+                continue;
+            }
+            let encoding = Encoding::of(&current)
+                .ok_or_else(|| Error::unimplemented(format!("no processor for media-type {current}")))?;
+            return Ok(Self { steps, encoding });
+        }
+    }
+}
+
+/// What can be stopped from outside.
+#[derive(Default)]
+pub(crate) struct Control {
+    is_cancelled: AtomicBool,
+    processes: Processes,
+}
+
+impl Control {
+    pub(crate) fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+        self.processes.kill();
+    }
+}
+
+/// One layer to unpack.
+pub(crate) struct Job {
+    pub(crate) source: Source,
+    pub(crate) chain: Chain,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) options: ApplyOptions,
+    pub(crate) temporary_folder: PathBuf,
+    pub(crate) control: Arc<Control>,
+}
+
+impl Job {
+    /// Unpacks the layer and returns the descriptor of its uncompressed form.
+    pub(crate) fn run(self) -> Result<Descriptor> {
+        match Target::of(&self.mounts) {
+            Target::Folder { path, whiteouts, lower_layers } => {
+                let options = UnpackOptions { whiteouts, lower_layers, ..self.unpack_options() };
+                self.unpack_into(&path, &options)
+            }
+            Target::Mounts => {
+                let mounted = TemporaryMount::new(&self.mounts, &self.temporary_folder)?;
+                let options = self.unpack_options();
+                let outcome = self.unpack_into(mounted.path(), &options);
+                let closed = mounted.close();
+                let descriptor = outcome?;
+                closed.map(|()| descriptor)
+            }
+        }
+    }
+
+    fn unpack_options(&self) -> UnpackOptions {
+        UnpackOptions { sync: self.options.sync_fs, ..UnpackOptions::default() }
+    }
+
+    fn unpack_into(self, root: &Path, options: &UnpackOptions) -> Result<Descriptor> {
+        let Self { source, chain, control, options: ApplyOptions { payloads, .. }, .. } = self;
+        let mut input = Input::Source(Box::new(source));
+        for (processor, media_type) in &chain.steps {
+            input = Input::Output(control.processes.start(processor, media_type, &payloads, input)?);
+        }
+        let encoding = chain.encoding;
+        let open = move || open(input, encoding);
+        let stop = || control.processes.kill();
+        let outcome = pipeline::run(open, &control.is_cancelled, stop, |stream| {
+            let unpacked = unpack(stream, root, options)?;
+            report(root, unpacked);
+            Ok(())
+        });
+        // A program that failed is why the archive ended early, so its error is the better one. If the archive was
+        // refused, the program was killed, and that says nothing.
+        let is_archives_fault = outcome.as_ref().is_err_and(|error| !is_damage(error));
+        let ended = control.processes.wait();
+        if !is_archives_fault {
+            ended?;
+        }
+        let ((), hashed) = outcome?;
+        Ok(Descriptor::new(LAYER, hashed.digest, hashed.size_bytes))
+    }
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), corten_types::ErrorKind::DataLoss)
+}
+
+fn open(input: Input, encoding: Encoding) -> io::Result<Box<dyn Read + Send>> {
+    let source: Box<dyn Read + Send> = match input {
+        Input::Source(source) => source,
+        Input::Output(file) => Box::<File>::new(file),
+    };
+    match encoding {
+        Encoding::Plain => Ok(source),
+        Encoding::Detect => decompressor(BufReader::with_capacity(READ_BYTES, source)),
+    }
+}
+
+fn report(root: &Path, unpacked: Unpacked) {
+    if unpacked.skipped_entries > 0 || unpacked.skipped_xattrs > 0 {
+        tracing::warn!(
+            root = %root.display(),
+            devices = unpacked.skipped_entries,
+            xattrs = unpacked.skipped_xattrs,
+            "parts of a layer were left out because this system does not support or allow them"
+        );
+    }
+}
