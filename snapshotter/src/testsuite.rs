@@ -25,6 +25,7 @@
 
 mod cases;
 mod errors;
+pub mod faults;
 mod files;
 mod labels;
 mod lifecycle;

@@ -1,7 +1,7 @@
 //! Setting right at open what a crash left (`consistency.md` §3 and §5).
 
 use corten_database::{Health, OpenReport as Opened, StoreIdFile};
-use corten_types::Result;
+use corten_types::{ErrorKind, Result};
 
 use super::driver::{Driver, Placement};
 use crate::{Kind, Metastore, Trees};
@@ -33,7 +33,13 @@ pub(super) fn set_right<D: Driver>(
     }
     let mut report =
         OpenReport { quarantine: doubts(trees, metastore, opened, &listing)?, ..OpenReport::default() };
-    let rows = metastore.all()?;
+    let rows = match metastore.all() {
+        Err(error) if error.kind() == ErrorKind::DataLoss => {
+            report.quarantine.get_or_insert(error.chain());
+            Vec::new()
+        }
+        rows => rows?,
+    };
     let mut orphans = listing.ids;
     for row in &rows {
         orphans.remove(&row.id);

@@ -1,0 +1,47 @@
+//! How long it takes to prepare a snapshot and to remove it again, on chains of 1, 20 and 100 layers.
+
+use std::hint::black_box;
+
+use corten_snapshotter::{SnapshotKeeper, SnapshotWriter};
+use corten_snapshotter_native::{NativeSnapshotter, Options};
+use corten_types::{Labels, Result};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+
+const LONGEST_CHAIN: usize = 100;
+
+async fn chain(snapshots: &NativeSnapshotter) -> Result<()> {
+    let mut parent = String::new();
+    for depth in 1..=LONGEST_CHAIN {
+        let name = format!("layer-{depth}");
+        snapshots.prepare("active", &parent, Labels::new()).await?;
+        snapshots.commit(&name, "active", Labels::new(), None).await?;
+        parent = name;
+    }
+    Ok(())
+}
+
+fn prepare_and_remove(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let runtime = Runtime::new().expect("a runtime can be started");
+    let snapshots = NativeSnapshotter::open(folder.path(), Options::default()).expect("it opens");
+    runtime.block_on(chain(&snapshots)).expect("a chain can be made");
+    let mut group = criterion.benchmark_group("prepare and remove");
+    for depth in [1, 20, LONGEST_CHAIN] {
+        let parent = format!("layer-{depth}");
+        group.bench_with_input(BenchmarkId::from_parameter(depth), &parent, |bencher, parent| {
+            bencher.iter(|| {
+                runtime.block_on(async {
+                    let mounts =
+                        snapshots.prepare("key", parent, Labels::new()).await.expect("it can be prepared");
+                    snapshots.remove("key").await.expect("it can be removed");
+                    black_box(mounts)
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, prepare_and_remove);
+criterion_main!(benches);
