@@ -1,0 +1,207 @@
+//! gRPC over unix sockets.
+
+use std::{
+    collections::HashMap, convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc, time::Duration,
+};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixListener,
+    task::JoinSet,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Status, server::NamedService};
+use tower::Service;
+
+use super::limits::{LimitedRequest, LimitedResponse};
+use crate::authority::AuthorityFilter;
+
+/// How much of one message stream may be on its way, in bytes.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+
+/// How much of a connection's streams together may be on its way, in bytes.
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// How much of an answer waits in memory for a client that reads slowly, in bytes per stream.
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+
+/// How large the headers of a request may be, in bytes, decoded.
+const HEADER_LIST_BYTES: u32 = 128 << 10;
+
+/// How many requests may be taken back before they were looked at: clients cancel many calls at once.
+const CANCELLED_AT_ONCE: usize = 4096;
+
+/// How long to wait before another try when the system has no descriptor for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The body of requests and answers.
+pub type GrpcBody = tonic::body::Body;
+
+type Handler = Arc<dyn Fn(Request<GrpcBody>) -> BoxFuture<'static, Response<GrpcBody>> + Send + Sync>;
+
+/// Collects services.
+#[derive(Default)]
+pub struct GrpcBuilder {
+    services: HashMap<&'static str, Handler>,
+}
+
+impl GrpcBuilder {
+    /// Adds a service, which takes the place of one with the same name.
+    ///
+    /// The limits on messages are enforced around every service (X02); a service's own must be out of the way.
+    #[must_use]
+    pub fn add_service<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<GrpcBody>, Response = Response<GrpcBody>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |request| {
+            let answer = service.clone().call(request);
+            Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
+        });
+        self.services.insert(S::NAME, handler);
+        self
+    }
+
+    /// What serves them.
+    #[must_use]
+    pub fn build(self) -> Grpc {
+        Grpc { services: Arc::new(self.services) }
+    }
+}
+
+/// Serves gRPC: HTTP/2 with prior knowledge, any number of streams at once, never a GOAWAY for being idle (X19, X20).
+#[derive(Clone)]
+pub struct Grpc {
+    services: Arc<HashMap<&'static str, Handler>>,
+}
+
+impl Grpc {
+    /// Begins to collect services.
+    #[must_use]
+    pub fn builder() -> GrpcBuilder {
+        GrpcBuilder::default()
+    }
+
+    /// The full names of the services, sorted.
+    #[must_use]
+    pub fn service_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.services.keys().copied().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Serves until `shutdown`; then takes no more connections and requests, and gives those that run `drain` to end before
+    /// it cuts them off. When it returns, no handler runs.
+    pub async fn serve(self, listener: UnixListener, shutdown: impl Future<Output = ()>, drain: Duration) {
+        let tracker = TaskTracker::new();
+        let stopping = CancellationToken::new();
+        let mut connections = JoinSet::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let connection =
+                            self.clone().serve_connection(stream, stopping.clone(), tracker.clone());
+                        connections.spawn(connection);
+                    }
+                    Err(failure) => {
+                        tracing::warn!(error = %failure, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        drop(listener);
+        stopping.cancel();
+        let drained = tokio::time::timeout(drain, async { while connections.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            tracing::info!(connections = connections.len(), "closing connections whose requests did not end");
+            connections.shutdown().await;
+        }
+        tracker.close();
+        tracker.wait().await;
+    }
+
+    /// Serves one connection until the client closes it, or until `stopping` is cancelled and its requests have ended.
+    async fn serve_connection<S>(self, stream: S, stopping: CancellationToken, tracker: TaskTracker)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answer = self.handle(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let mut builder = http2::Builder::new(Tracked(tracker));
+        builder
+            .timer(TokioTimer::new())
+            .auto_date_header(false)
+            .max_concurrent_streams(None)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_header_list_size(HEADER_LIST_BYTES)
+            .max_pending_accept_reset_streams(CANCELLED_AT_ONCE);
+        let io = TokioIo::new(AuthorityFilter::new(stream));
+        let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(failure) = ended {
+            tracing::debug!(error = %failure, "a connection broke");
+        }
+    }
+
+    fn handle(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<GrpcBody>> {
+        let name = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
+        let Some(handler) = self.services.get(name) else {
+            let status = Status::unimplemented(format!("unknown service {name}"));
+            return Box::pin(async move { status.into_http() });
+        };
+        let answer = handler(request.map(|body| GrpcBody::new(LimitedRequest::new(body))));
+        Box::pin(async move { answer.await.map(|body| GrpcBody::new(LimitedResponse::new(body))) })
+    }
+}
+
+impl fmt::Debug for Grpc {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Grpc").field("services", &self.service_names()).finish()
+    }
+}
+
+impl fmt::Debug for GrpcBuilder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("GrpcBuilder").field("services", &self.services.len()).finish()
+    }
+}
+
+/// Runs the handlers of requests, and knows when all have ended.
+#[derive(Clone, Debug)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let future: Pin<Box<F>> = Box::pin(future);
+        self.0.spawn(future);
+    }
+}
