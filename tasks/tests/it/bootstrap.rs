@@ -247,7 +247,7 @@ async fn a_shim_says_what_it_is_or_that_it_cannot(shim: Shim) {
     let daemon = Daemon::start(shim.clone()).await;
     match daemon.tasks().runtime_info(&shim.0.display().to_string(), None).await {
         Ok(info) => {
-            assert_eq!(info.name, "io.containerd.runc.v2");
+            assert!(info.name.contains("runc"), "{info:?}");
             assert!(info.features.is_some(), "{info:?}");
         }
         // Stock shims know how since 1.7.

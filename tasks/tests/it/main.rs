@@ -13,7 +13,10 @@ mod many;
 mod recovery;
 mod refusals;
 
-use std::{future::Future, path::PathBuf};
+use std::{future::Future, path::PathBuf, time::Duration};
+
+/// How long one test may take, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Which shim a test runs with.
 #[derive(Clone, Debug)]
@@ -51,7 +54,14 @@ pub(crate) fn run<F: Future<Output = ()>>(shim: Option<Shim>, test: impl FnOnce(
         return;
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(test(shim));
+    if std::env::var_os("RUST_LOG").is_some() {
+        let log =
+            tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env());
+        let _ = log.with_writer(std::io::stderr).try_init();
+    }
+    // A test that hangs is ended, so that what it left is removed.
+    let finished = runtime.block_on(async { tokio::time::timeout(LIMIT, test(shim)).await });
+    finished.expect("the test has not finished in time");
 }
 
 /// Makes two tests of each function: with the stock shim and with ours.
