@@ -1,4 +1,4 @@
-//! Clients that are not ours: gRPC's C core, which sends the path of the socket as authority.
+//! Clients that are not ours: gRPC's C core, also with the path of the socket as authority, and `ctr`.
 
 use std::{path::Path, process::Stdio};
 
@@ -12,7 +12,8 @@ const PYTHON: &str = "/usr/bin/python3";
 const SCRIPT: &str = r#"
 import sys, grpc
 raw = dict(request_serializer=lambda m: m, response_deserializer=lambda m: m)
-channel = grpc.insecure_channel(sys.argv[1])
+options = [("grpc.default_authority", sys.argv[2])] if len(sys.argv) > 2 else []
+channel = grpc.insecure_channel(sys.argv[1], options)
 version = channel.unary_unary("/containerd.services.version.v1.Version/Version", **raw)
 health = channel.unary_unary("/grpc.health.v1.Health/Check", **raw)
 publish = channel.unary_unary("/containerd.services.events.v1.Events/Publish", **raw)
@@ -45,9 +46,12 @@ fn has_grpc(output: &std::process::Output) -> bool {
     !missing
 }
 
-async fn check(address: fn(&Path) -> String) {
+async fn check(address: fn(&Path) -> String, authority: Option<fn(&Path) -> String>) {
     let server = Server::start(basic(exchange()));
-    let Some(output) = run_python(&["-c", SCRIPT, &address(&server.socket)]).await else { return };
+    let (address, authority) =
+        (address(&server.socket), authority.map(|authority| authority(&server.socket)));
+    let arguments: Vec<_> = ["-c", SCRIPT, &address].into_iter().chain(authority.as_deref()).collect();
+    let Some(output) = run_python(&arguments).await else { return };
     if !has_grpc(&output) {
         return;
     }
@@ -63,14 +67,29 @@ async fn check(address: fn(&Path) -> String) {
     server.stop().await;
 }
 
+fn with_slashes(socket: &Path) -> String {
+    format!("unix://{}", socket.display())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn python_is_served_at_an_address_with_two_slashes() {
-    check(|socket| format!("unix://{}", socket.display())).await;
+    check(with_slashes, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python_is_served_at_an_address_without_slashes() {
-    check(|socket| format!("unix:{}", socket.display())).await;
+    check(|socket| format!("unix:{}", socket.display()), None).await;
+}
+
+/// What versions of the C core before this one send by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn python_is_served_with_the_path_of_the_socket_as_authority() {
+    check(with_slashes, Some(|socket| socket.display().to_string())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_is_served_with_the_encoded_path_as_authority() {
+    check(with_slashes, Some(|socket| socket.display().to_string().replace('/', "%2F"))).await;
 }
 
 const CTR: &str = "/usr/bin/ctr";
