@@ -33,7 +33,7 @@ const ROUND: Duration = Duration::from_secs(30);
 
 pub(crate) struct Checkpointer {
     pub(crate) start_bytes: u64,
-    limit_bytes: u64,
+    pub(crate) limit_bytes: u64,
     connection: Mutex<Option<Connection>>,
     state: Mutex<State>,
     changed: Condvar,
@@ -57,7 +57,7 @@ impl Checkpointer {
     pub(crate) fn new(start_bytes: u64, limit_bytes: u64) -> Self {
         Self {
             start_bytes,
-            limit_bytes: limit_bytes.max(start_bytes),
+            limit_bytes: limit_bytes.max(start_bytes).min(u64::MAX / 4),
             connection: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),

@@ -20,7 +20,8 @@ pub struct Options {
     pub batch_length: usize,
     /// The write-ahead log is copied into the database in the background from this length on.
     pub checkpoint_bytes: u64,
-    /// From this length on the log is also cut, which makes writers wait for a moment.
+    /// From this length on the log is also cut, which makes writers wait for a moment. From twice this length on the
+    /// writer cuts it itself, unless a reader holds it back.
     pub wal_limit_bytes: u64,
     /// The length of the reserve file that is given up when the disk is full; zero for none.
     pub reserve_bytes: u64,

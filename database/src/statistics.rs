@@ -87,7 +87,7 @@ pub struct Statistics {
     pub commit_micros: Histogram,
     /// Microseconds that a batch ran before its commit.
     pub run_micros: Histogram,
-    /// Background checkpoints.
+    /// Checkpoints that were begun without being asked for.
     pub checkpoints: u64,
     /// Checkpoints that failed; they are tried again.
     pub checkpoint_failures: u64,

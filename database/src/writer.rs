@@ -34,6 +34,8 @@ pub(crate) struct Writer {
     commits: u64,
     recent_length: usize,
     recent_commit: Duration,
+    /// The length of the log at which the writer cuts it.
+    cut_log_at: u64,
     /// True while the writer itself commits.
     may_commit: Arc<AtomicBool>,
 }
@@ -57,6 +59,7 @@ impl Writer {
         commits: u64,
     ) -> Result<Self> {
         let may_commit = Arc::default();
+        let cut_log_at = 2 * core.checkpointer.limit_bytes;
         guard_commits(&mut connection, &may_commit)?;
         Ok(Self {
             core,
@@ -66,6 +69,7 @@ impl Writer {
             commits,
             recent_length: 0,
             recent_commit: Duration::ZERO,
+            cut_log_at,
             may_commit,
         })
     }
@@ -81,13 +85,30 @@ impl Writer {
             self.run_batch(batch);
             // Whoever waits by now and whoever was just answered: all of them may come together next time.
             self.recent_length = if length > 1 { length + self.queue.len() } else { self.queue.len() };
-            let wal_bytes = self.core.wal_bytes();
-            self.core.statistics().wal_bytes = wal_bytes;
-            if wal_bytes >= self.core.checkpointer.start_bytes {
-                self.core.checkpointer.want();
-            }
+            self.bound_log();
         }
         self.connection.take().map(|connection| (connection, self.commits))
+    }
+
+    /// Has the log copied when it is long, and cuts it here when the thread for that does not get to it.
+    fn bound_log(&mut self) {
+        let wal_bytes = self.core.wal_bytes();
+        let checkpointer = &self.core.checkpointer;
+        if wal_bytes >= checkpointer.start_bytes {
+            checkpointer.want();
+        } else {
+            self.cut_log_at = 2 * checkpointer.limit_bytes;
+        }
+        if wal_bytes < self.cut_log_at || self.core.is_scripted() {
+            return;
+        }
+        // A reader may hold it back; writers wait for that once for every limit that the log grows by.
+        self.cut_log_at = wal_bytes + checkpointer.limit_bytes;
+        let Some(connection) = &self.connection else { return };
+        let result = checkpoint::run(connection, Mode::Truncate);
+        let mut statistics = self.core.statistics();
+        statistics.checkpoints += 1;
+        statistics.checkpoint_failures += u64::from(result.is_err());
     }
 
     fn run_batch(&mut self, mut batch: Vec<Box<dyn Job>>) {
@@ -170,6 +191,7 @@ impl Writer {
         self.recent_commit = commit_started.elapsed();
         let mut statistics = self.core.statistics();
         statistics.commits += 1;
+        statistics.wal_bytes = self.core.wal_bytes();
         statistics.batch_lengths.record(jobs.len() as u64);
         statistics.commit_micros.record_time(self.recent_commit);
         statistics.run_micros.record_time(commit_started - started);
