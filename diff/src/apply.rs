@@ -124,7 +124,7 @@ impl Job {
             Ok(())
         });
         // A program that failed is why the archive ended early, so its error is the better one. If the archive was
-        // refused, the program was killed, and that says nothing.
+        // refused, what became of the program says nothing.
         let is_archives_fault = outcome.as_ref().is_err_and(|error| !is_damage(error));
         let ended = control.processes.wait();
         if !is_archives_fault {

@@ -58,7 +58,7 @@ impl<'a, W: Write> LayerWriter<'a, W> {
         self.add_parents(path)?;
         let (parent, base) = split(path);
         let name = join(parent, &[b".wh.", base].concat());
-        let header = Header { mode: 0, prefers_prefix: true, ..Header::new(EntryKind::File, name) };
+        let header = Header { mode: 0, ..Header::new(EntryKind::File, name) };
         self.archive.write_header(&header).map_err(cannot_write)
     }
 
@@ -149,7 +149,6 @@ impl<'a, W: Write> LayerWriter<'a, W> {
             modified_seconds: self.latest.map_or(modified, |latest| modified.min(latest)).seconds,
             device: if is_device { (fs::major(stat.st_rdev), fs::minor(stat.st_rdev)) } else { (0, 0) },
             xattrs: Vec::new(),
-            prefers_prefix: false,
         }))
     }
 

@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::process::CommandExt,
+        unix::process::{CommandExt, ExitStatusExt},
     },
     process::{Child, ChildStderr, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -57,6 +57,7 @@ struct Running {
     id: String,
     child: Child,
     stderr: Option<JoinHandle<Vec<u8>>>,
+    was_killed: bool,
 }
 
 impl Processes {
@@ -105,13 +106,14 @@ impl Processes {
             let slot = Arc::clone(&self.feed_error);
             thread::spawn(move || feed(source, stdin, &slot));
         }
-        self.lock().push(Running { id: processor.id.clone(), child, stderr });
+        self.lock().push(Running { id: processor.id.clone(), child, stderr, was_killed: false });
         Ok(File::from(OwnedFd::from(output)))
     }
 
     /// Ends all programs at once.
     pub(crate) fn kill(&self) {
         for running in self.lock().iter_mut() {
+            running.was_killed = true;
             let _ = running.child.kill();
         }
     }
@@ -163,7 +165,8 @@ impl Running {
         let id = &self.id;
         let status =
             status.map_err(|error| Error::io(format!("cannot wait for the stream processor {id}"), error))?;
-        if status.success() {
+        // One that had failed by itself before it was killed keeps its status.
+        if status.success() || self.was_killed && status.signal() == Some(libc::SIGKILL) {
             return Ok(());
         }
         let stderr = self.stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();

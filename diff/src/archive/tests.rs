@@ -350,10 +350,13 @@ fn the_length_of_a_record_counts_itself() {
 }
 
 #[test]
-fn a_long_whiteout_is_split_where_posix_allows() {
+fn a_long_name_is_split_where_posix_allows_and_nothing_else_needs_a_record() {
     let path = [&b"d".repeat(120)[..], b"/", &b"f".repeat(90)].concat();
-    let archive = written(&[(Header { prefers_prefix: true, ..file_header(&path) }, b"")]);
+    let archive = written(&[(file_header(&path), b"")]);
     assert_eq!(archive.len(), 512 + 1024);
+    assert_eq!(one(&archive).0.path, path);
+    let archive = written(&[(Header { uid: u32::MAX, ..file_header(&path) }, b"")]);
+    assert_eq!(archive.len(), 3 * 512 + 1024);
     assert_eq!(one(&archive).0.path, path);
 }
 
@@ -404,10 +407,9 @@ proptest! {
         gid in any::<u32>(),
         seconds in any::<i32>(),
         value in proptest::collection::vec(any::<u8>(), 0..50),
-        prefers_prefix in any::<bool>(),
     ) {
         let header = Header {
-            mode, uid, gid, prefers_prefix,
+            mode, uid, gid,
             size_bytes: contents.len() as u64,
             modified_seconds: seconds.into(),
             link: link.clone(),

@@ -34,8 +34,6 @@ pub struct Header {
     pub device: (u32, u32),
     /// Extended attributes.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Splits a long name in two where POSIX allows that, instead of an extended header. Whiteouts are written so.
-    pub prefers_prefix: bool,
 }
 
 impl Header {
@@ -52,7 +50,6 @@ impl Header {
             modified_seconds: 0,
             device: (0, 0),
             xattrs: Vec::new(),
-            prefers_prefix: false,
         }
     }
 }
@@ -79,8 +76,9 @@ impl<W: Write> Writer<W> {
     pub fn write_header(&mut self, header: &Header) -> io::Result<()> {
         self.finish_contents()?;
         let records = records_for(header);
-        let split = split_path(&header.path).filter(|_| header.prefers_prefix);
-        if !records.is_empty() {
+        // A long name alone is split in two where POSIX allows that; with any other record it is a record too.
+        let split = split_path(&header.path).filter(|_| records.keys().eq([&b"path"[..]]));
+        if !records.is_empty() && split.is_none() {
             self.write_extensions(header, &records)?;
         }
         let (prefix, name) = split.unwrap_or((b"", &header.path));
@@ -154,12 +152,11 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Everything about the file that does not fit into a POSIX header.
+/// Everything about the file that does not fit into a header's fields.
 fn records_for(header: &Header) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut records = BTreeMap::new();
     let fits_name = |text: &[u8]| text.is_ascii() && text.len() <= NAME_BYTES;
-    let is_split = header.prefers_prefix && split_path(&header.path).is_some();
-    if !fits_name(&header.path) && !is_split {
+    if !fits_name(&header.path) {
         records.insert(b"path".to_vec(), header.path.clone());
     }
     if !fits_name(&header.link) {

@@ -351,3 +351,15 @@ async fn a_processor_of_a_refused_archive_is_ended() {
         scene.apply("application/locked", &Layer::new().file(".wh..", b"").build()).await.unwrap_err();
     assert!(error.chain().contains("a whiteout must name"), "{}", error.chain());
 }
+
+#[tokio::test]
+async fn a_damaged_archive_is_not_blamed_on_the_processor_that_was_ended_for_it() {
+    root_or_skip!();
+    let processors = vec![shell("unlock", "application/locked", OCI_GZIP, "cat; exec sleep 60 >/dev/null")];
+    let scene = Scene::with(DifferOptions { processors, ..DifferOptions::default() });
+    let mut damaged = gzip(&layer());
+    let middle = damaged.len() / 2;
+    damaged[middle..].fill(0x55);
+    let error = scene.apply("application/locked", &damaged).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DataLoss, "{}", error.chain());
+}

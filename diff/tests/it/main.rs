@@ -6,6 +6,7 @@ mod apply;
 mod compare;
 mod hostile;
 mod layer;
+mod oracle;
 mod store;
 mod tree;
 mod unpack;
