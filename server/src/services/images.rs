@@ -97,9 +97,9 @@ impl Images for ImagesService {
             let UpdateImageRequest { image, update_mask: mask, source_date_epoch } = request.into_inner();
             let mask = update_mask(mask);
             let image = required(image, "image")?;
-            // A client that changes labels alone need not say what the image names.
+            // A client that changes labels alone need not say what the image names; Go's sends an empty descriptor.
             let names_target = mask.replaces_all() || mask.paths().any(|path| path.field == "target");
-            let wanted = if names_target || image.target.is_some() {
+            let wanted = if names_target {
                 from_wire(image)?
             } else {
                 let stored = view.images().get(&image.name).await?;

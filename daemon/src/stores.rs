@@ -1,0 +1,168 @@
+//! The concrete stores, each opened where its settings say.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use corten_content_store::{ContentStore, LocalStore};
+use corten_diff::{DifferOptions, WalkingDiffer};
+use corten_disk::Disk;
+use corten_metadata::{ContentSharing, EventSink, Metadata};
+use corten_snapshotter::Snapshotter;
+use corten_snapshotter_native::NativeSnapshotter;
+use corten_snapshotter_overlay::OverlaySnapshotter;
+
+use crate::{
+    config::{CollectionSettings, OverlaySettings},
+    plugins::{Plugins, local},
+};
+
+/// Where blobs are, below the root.
+const CONTENT_FOLDER: &str = "io.containerd.content.v1.content";
+
+/// The snapshotters that opened, by name.
+pub(crate) type Snapshotters = BTreeMap<String, Arc<dyn Snapshotter>>;
+
+pub(crate) fn content(
+    root: &Path,
+    disk: &Disk,
+    plugins: &mut Plugins,
+) -> anyhow::Result<Arc<dyn ContentStore>> {
+    let folder = root.join(CONTENT_FOLDER);
+    let store = LocalStore::open(&folder, disk.clone()).context("open the content store")?;
+    plugins.add(local("io.containerd.content.v1", "content", &[("root", text(&folder))], Vec::new()));
+    Ok(Arc::new(store))
+}
+
+/// Opens the snapshotters that the machine can have; one that fails is listed with its reason.
+pub(crate) fn snapshotters(
+    root: &Path,
+    overlay: &OverlaySettings,
+    native_root: Option<&Path>,
+    disk: &Disk,
+    plugins: &mut Plugins,
+) -> Snapshotters {
+    let kind = "io.containerd.snapshotter.v1";
+    let mut opened = Snapshotters::new();
+    if plugins.wanted(kind, "overlayfs") {
+        let OverlaySettings { root_path, upperdir_label, sync_remove, slow_chown, mount_options } =
+            overlay.clone();
+        let folder = root_path.unwrap_or_else(|| root.join(format!("{kind}.overlayfs")));
+        let options =
+            corten_snapshotter_overlay::Options { upperdir_label, sync_remove, slow_chown, mount_options };
+        match OverlaySnapshotter::open_on(&folder, options, disk.clone()) {
+            Ok(snapshotter) => {
+                plugins.add(local(kind, "overlayfs", &[("root", text(&folder))], snapshotter.capabilities()));
+                opened.insert("overlayfs".to_owned(), Arc::new(snapshotter));
+            }
+            Err(error) => plugins.add_failed(local(kind, "overlayfs", &[], Vec::new()), &error),
+        }
+    }
+    if plugins.wanted(kind, "native") {
+        let folder = native_root.map_or_else(|| root.join(format!("{kind}.native")), Path::to_owned);
+        match NativeSnapshotter::open_on(&folder, corten_snapshotter_native::Options::default(), disk.clone())
+        {
+            Ok(snapshotter) => {
+                plugins.add(local(kind, "native", &[("root", text(&folder))], snapshotter.capabilities()));
+                opened.insert("native".to_owned(), Arc::new(snapshotter));
+            }
+            Err(error) => plugins.add_failed(local(kind, "native", &[], Vec::new()), &error),
+        }
+    }
+    opened
+}
+
+/// Opens the database over the stores and sets right what a crash left.
+#[expect(clippy::too_many_arguments, reason = "everything that is stored meets here")]
+pub(crate) async fn metadata(
+    root: &Path,
+    disk: &Disk,
+    content: Arc<dyn ContentStore>,
+    snapshotters: Snapshotters,
+    shared_content: bool,
+    collection: &CollectionSettings,
+    events: Arc<dyn EventSink>,
+    plugins: &mut Plugins,
+) -> anyhow::Result<Metadata> {
+    let folder = root.join("io.containerd.metadata.v1.bolt");
+    disk.create_dir_all(&folder, 0o711).with_context(|| format!("make the folder {}", folder.display()))?;
+    let path = folder.join("meta.db");
+    let mut options = corten_metadata::Options::new(&path, content);
+    // Trees are bound to their snapshotter's own database, which checks that itself.
+    options.folders = vec![root.join(CONTENT_FOLDER)];
+    options.snapshotters = snapshotters;
+    options.disk = disk.clone();
+    options.content_sharing = if shared_content { ContentSharing::Shared } else { ContentSharing::Isolated };
+    options.events = events;
+    options.schedule = schedule(collection);
+    let metadata = Metadata::open(options).await.context("open the metadata database")?;
+    let policy = if shared_content { "shared" } else { "isolated" };
+    let exports = [("policy", policy.to_owned()), ("path", text(&path))];
+    plugins.add(local("io.containerd.metadata.v1", "bolt", &exports, Vec::new()));
+    let exports = [
+        ("PauseThreshold", collection.pause_threshold.to_string()),
+        ("DeletionThreshold", collection.deletion_threshold.to_string()),
+        ("MutationThreshold", collection.mutation_threshold.to_string()),
+        ("ScheduleDelay", format!("{:?}", collection.schedule_delay)),
+    ];
+    plugins.add(local("io.containerd.gc.v1", "scheduler", &exports, Vec::new()));
+    Ok(metadata)
+}
+
+fn schedule(collection: &CollectionSettings) -> corten_gc::Schedule {
+    let CollectionSettings {
+        pause_threshold,
+        deletion_threshold,
+        mutation_threshold,
+        schedule_delay,
+        startup_delay,
+    } = collection.clone();
+    corten_gc::Schedule {
+        pause_threshold,
+        deletion_threshold: u32::try_from(deletion_threshold).unwrap_or(u32::MAX),
+        mutation_threshold: u32::try_from(mutation_threshold).unwrap_or(u32::MAX),
+        schedule_delay,
+        startup_delay,
+    }
+}
+
+/// The layer engine, unless it is disabled.
+pub(crate) fn differ(temporary: &Path, plugins: &mut Plugins) -> Option<Arc<WalkingDiffer>> {
+    let kind = "io.containerd.differ.v1";
+    plugins.wanted(kind, "walking").then(|| {
+        plugins.add(local(kind, "walking", &[], Vec::new()));
+        Arc::new(WalkingDiffer::new(temporary, DifferOptions::default()))
+    })
+}
+
+/// What shims get in their environment besides ours: optional programs first (row P03), then what the operator says.
+pub(crate) fn shim_environment(
+    opt: &Path,
+    temp: Option<&Path>,
+    configured: &[String],
+) -> anyhow::Result<Vec<(String, String)>> {
+    let mut environment = Vec::new();
+    for (name, folder) in [("PATH", "bin"), ("LD_LIBRARY_PATH", "lib")] {
+        let ours: Vec<PathBuf> =
+            std::env::var_os(name).map(|value| std::env::split_paths(&value).collect()).unwrap_or_default();
+        let paths = std::iter::once(opt.join(folder)).chain(ours);
+        let joined =
+            std::env::join_paths(paths).with_context(|| format!("put {} into {name}", opt.display()))?;
+        environment.push((name.to_owned(), joined.to_string_lossy().into_owned()));
+    }
+    environment.extend(temp.map(|folder| ("TMPDIR".to_owned(), text(folder))));
+    for entry in configured {
+        let (name, value) = entry
+            .split_once('=')
+            .with_context(|| format!("the environment of shims has {entry:?}; write NAME=value"))?;
+        environment.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(environment)
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
