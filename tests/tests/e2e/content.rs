@@ -1,25 +1,13 @@
 //! `ctr content`.
 
-use corten_tests::DaemonOptions;
-
 use crate::fixture::Fixture;
 
 /// SHA-256 of "hello\n".
 const HELLO: &str = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
 
-/// A daemon that collects only when asked: what `ctr content ingest` leaves is garbage once its client is gone.
-fn quiet() -> Option<Fixture> {
-    let section = "io.containerd.gc.v1.scheduler";
-    let configuration = format!(
-        "[plugins.{section:?}]\npause_threshold = 0.02\ndeletion_threshold = 1000\nmutation_threshold = 1000\n\
-         schedule_delay = \"0s\"\nstartup_delay = \"1h\"\n"
-    );
-    Fixture::with(DaemonOptions { configuration, ..DaemonOptions::default() })
-}
-
 #[test]
 fn content_is_ingested_read_labelled_and_removed() {
-    let Some(fixture) = quiet() else { return };
+    let Some(fixture) = Fixture::quiet() else { return };
     let ctr = &fixture.ctr;
     let ingest = ["content", "ingest", "--expected-digest", HELLO, "--expected-size", "6", "hello"];
     let run = ctr.run_with_input(&ingest, b"hello\n").unwrap();
@@ -37,7 +25,7 @@ fn content_is_ingested_read_labelled_and_removed() {
 
 #[test]
 fn large_content_comes_back_byte_for_byte() {
-    let Some(fixture) = quiet() else { return };
+    let Some(fixture) = Fixture::quiet() else { return };
     let bytes: Vec<u8> =
         (0..40_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let run = fixture.ctr.run_with_input(&["content", "ingest", "large"], &bytes).unwrap();
@@ -55,7 +43,7 @@ fn large_content_comes_back_byte_for_byte() {
 
 #[test]
 fn wrong_digests_and_sizes_make_no_blob() {
-    let Some(fixture) = quiet() else { return };
+    let Some(fixture) = Fixture::quiet() else { return };
     let ctr = &fixture.ctr;
     let before = ctr.ok(&["content", "ls", "-q"]).unwrap();
     let wrong = ["content", "ingest", "--expected-digest", HELLO, "wrong"];

@@ -14,6 +14,17 @@ impl Fixture {
         Self::with(DaemonOptions::default())
     }
 
+    /// A daemon that collects only when asked: what `ctr content ingest` and `ctr snapshots view` leave is garbage once
+    /// their client is gone.
+    pub(crate) fn quiet() -> Option<Self> {
+        let section = "io.containerd.gc.v1.scheduler";
+        let configuration = format!(
+            "[plugins.{section:?}]\npause_threshold = 0.02\ndeletion_threshold = 1000\nmutation_threshold = 1000\n\
+             schedule_delay = \"1h\"\nstartup_delay = \"1h\"\n"
+        );
+        Self::with(DaemonOptions { configuration, ..DaemonOptions::default() })
+    }
+
     pub(crate) fn with(options: DaemonOptions) -> Option<Self> {
         if !root_or_skip() {
             return None;

@@ -5,7 +5,7 @@ use crate::fixture::Fixture;
 #[test]
 fn snapshots_are_prepared_viewed_committed_and_removed() {
     for snapshotter in ["overlayfs", "native"] {
-        let Some(fixture) = Fixture::new() else { return };
+        let Some(fixture) = Fixture::quiet() else { return };
         let ctr = |words: &[&str]| {
             let mut all = vec!["snapshots", "--snapshotter", snapshotter];
             all.extend(words);
