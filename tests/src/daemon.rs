@@ -118,10 +118,10 @@ impl Daemon {
             Kind::CortenWithStockShim | Kind::Containerd => &self.programs.stock_shim,
         };
         let built = |program: &Path| format!("{} is not there: run `cargo xtask build`", program.display());
-        std::fs::copy(shim, self.path("bin/containerd-shim-runc-v2")).with_context(|| built(shim))?;
+        put(shim, &self.path("bin/containerd-shim-runc-v2")).with_context(|| built(shim))?;
         if self.is_corten() {
             let cortend = &self.programs.cortend;
-            std::fs::copy(cortend, self.path("bin/cortend")).with_context(|| built(cortend))?;
+            put(cortend, &self.path("bin/cortend")).with_context(|| built(cortend))?;
         }
         Ok(std::fs::write(self.path("config.toml"), text)?)
     }
@@ -282,6 +282,13 @@ impl Daemon {
         }
         assert_nothing_left(&self)
     }
+}
+
+/// Puts a program where a daemon finds it. A program with its debug information is large, and some runners start a
+/// daemon for each test: only where the folders lie on different filesystems is it a copy.
+fn put(program: &Path, at: &Path) -> std::io::Result<()> {
+    let program = program.canonicalize()?;
+    std::fs::hard_link(&program, at).or_else(|_| std::fs::copy(&program, at).map(drop))
 }
 
 impl Drop for Daemon {
