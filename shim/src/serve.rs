@@ -1,6 +1,10 @@
 //! The shim itself: one thread that serves tasks until nothing is left to look after.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    os::fd::{BorrowedFd, RawFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use corten_types::{Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,8 +31,12 @@ const THREAD_STACK_BYTES: usize = 256 * 1024;
 /// How long the shim waits for the daemon to take the last events before it ends.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long the shim stays without a container. Daemons create one at once; one that died between the two left it behind.
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
+
 /// Serves the socket that `start` has passed on.
 pub(crate) fn serve(flags: &Flags) -> Result<()> {
+    close_foreign_descriptors().map_err(|error| Error::io("close inherited descriptors", error))?;
     log::open(flags.debug);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -79,6 +87,7 @@ async fn ended(shim: &Shim) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     tokio::select! {
         () = shim.shut_down() => {}
+        () = shim.abandoned(FORGOTTEN_AFTER) => log::warn(format_args!("no daemon has used this shim for long")),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -92,10 +101,28 @@ fn listen(shim: &Arc<Shim>) -> Result<Server> {
     Ok(service::register(server, shim))
 }
 
+/// Closes what the daemon inherited and did not keep from its children: a shim outlives those who wait for the other ends.
+fn close_foreign_descriptors() -> std::io::Result<()> {
+    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > LISTENER_DESCRIPTOR)
+        .collect();
+    for number in open {
+        // The folder that was just read is among them and closed already.
+        // SAFETY: nothing in this process has opened a descriptor above the listener yet.
+        if rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok() {
+            // SAFETY: as above, so nobody else closes or uses it.
+            unsafe { rustix::io::close(number) };
+        }
+    }
+    Ok(())
+}
+
 /// The path of the socket that was passed on.
 fn listening_path() -> Option<std::path::PathBuf> {
     // SAFETY: `start` put the listener at this number; it is only looked at.
-    let listener = unsafe { std::os::fd::BorrowedFd::borrow_raw(LISTENER_DESCRIPTOR) };
+    let listener = unsafe { BorrowedFd::borrow_raw(LISTENER_DESCRIPTOR) };
     let name = rustix::net::getsockname(listener).ok()?;
     let address = rustix::net::SocketAddrUnix::try_from(name).ok()?;
     let path = address.path()?;

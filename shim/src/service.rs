@@ -10,6 +10,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use corten_types::{Error, Result};
@@ -34,6 +35,8 @@ pub(crate) struct Shim {
     reaper: Arc<Reaper>,
     publisher: Arc<Publisher>,
     containers: Mutex<HashMap<String, Slot>>,
+    /// How many containers there are, those that are being created included.
+    count: watch::Sender<usize>,
     ended: watch::Sender<bool>,
 }
 
@@ -51,6 +54,7 @@ impl Shim {
             reaper,
             publisher,
             containers: Mutex::default(),
+            count: watch::Sender::default(),
             ended: watch::Sender::default(),
         }
     }
@@ -82,6 +86,7 @@ impl Shim {
             Entry::Occupied(_) => Err(Error::already_exists(format!("container {id}"))),
             Entry::Vacant(place) => {
                 place.insert(Slot::Reserved);
+                self.count.send_replace(containers.len());
                 Ok(())
             }
         }
@@ -94,16 +99,32 @@ impl Shim {
     fn remove(&self, id: &str) {
         let mut containers = self.containers();
         containers.remove(id);
+        self.count.send_replace(containers.len());
         if containers.is_empty() {
             containers.shrink_to_fit();
         }
     }
 
-    /// Ends the shim if it looks after nothing (row H34).
-    fn shut_down_if_empty(&self) {
+    /// Ends the shim if it looks after nothing (row H34). True if it does not.
+    fn end_if_empty(&self) -> bool {
         let containers = self.containers();
         if containers.is_empty() {
             self.ended.send_replace(true);
+        }
+        containers.is_empty()
+    }
+
+    /// Waits until there was no container for as long as `limit`: the daemon that started this shim has forgotten it.
+    pub(crate) async fn abandoned(&self, limit: Duration) {
+        let mut counts = self.count.subscribe();
+        loop {
+            let empty = *counts.borrow_and_update() == 0;
+            // The sender lives in `self`, so the channel cannot close.
+            if !empty {
+                let _ = counts.changed().await;
+            } else if tokio::time::timeout(limit, counts.changed()).await.is_err() && self.end_if_empty() {
+                return;
+            }
         }
     }
 
@@ -114,3 +135,7 @@ impl Shim {
         let _ = ends.wait_for(|ended| *ended).await;
     }
 }
+
+#[cfg(test)]
+#[path = "service/tests.rs"]
+mod tests;

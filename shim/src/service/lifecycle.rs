@@ -234,7 +234,7 @@ impl Shim {
     }
 
     pub(super) async fn shutdown(self: Arc<Self>, _request: ShutdownRequest) -> Result<()> {
-        self.shut_down_if_empty();
+        self.end_if_empty();
         Ok(())
     }
 }

@@ -1,8 +1,17 @@
 //! How a shim is started, asked about itself and cleaned up after.
 
-use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::Command,
+};
 
-use corten_api::containerd::{task::v3, types::RuntimeInfo};
+use corten_api::containerd::{
+    runc::v1::Options,
+    runtime::bootstrap::v1::{BootstrapResult, Extension},
+    task::v3,
+    types::RuntimeInfo,
+};
 use prost::Message;
 
 use crate::{
@@ -31,6 +40,39 @@ async fn parameters_are_answered_with_protobuf_and_version_3() {
     assert_eq!(score(&shim.pid.to_string()), score("self") + 1);
     assert_eq!(std::fs::read_to_string(scratch.bundle(&id).join("address")).unwrap(), result.address);
     scratch.finish(shim).await;
+}
+
+#[tokio::test]
+async fn a_shim_is_put_into_its_cgroup_and_keeps_no_foreign_descriptors() {
+    root_or_skip!();
+    let scratch = Scratch::new().await;
+    let id = unique("cgroup");
+    scratch.write_bundle(&id, &["true"], false, |_| {});
+    let hierarchy = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"]
+        .map(Path::new)
+        .into_iter()
+        .find(|folder| folder.join("cgroup.procs").exists())
+        .unwrap();
+    let group = hierarchy.join(&id);
+    std::fs::create_dir(&group).unwrap();
+    let mut parameters = scratch.parameters(&id);
+    let options = Options { shim_cgroup: format!("/{id}"), ..Options::default() };
+    parameters.extensions = vec![Extension { value: Some(options_any(&options)) }];
+    // A pipe whose end the daemon let its children have.
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = scratch.command(&id, "start");
+    // SAFETY: the closure makes one system call.
+    unsafe {
+        command.pre_exec(move || Ok(rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty())?));
+    }
+    let output = run(command, &parameters.encode_to_vec());
+    let address = BootstrapResult::decode(output.stdout.as_slice()).unwrap().address;
+    let shim = scratch.connect(&address, "containerd.task.v3.Task").await;
+    std::io::Read::read_to_end(&mut reader, &mut Vec::new()).unwrap();
+    let members = std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    assert_eq!(members.trim(), shim.pid.to_string());
+    scratch.finish(shim).await;
+    std::fs::remove_dir(&group).unwrap();
 }
 
 #[tokio::test]
