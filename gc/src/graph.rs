@@ -80,7 +80,7 @@ impl<N: Eq + Hash + Clone> Graph<N> {
     }
 
     /// Marks what the roots keep. What is left of the candidates goes into the sweep, those that refer before those
-    /// they refer to: what has not been swept yet is whole.
+    /// they refer to, and circles at once: what has not been swept yet is whole.
     #[must_use]
     pub fn mark(mut self) -> Sweep<N> {
         let targets = Targets::new(self.names.len(), &mut self.edges);
@@ -91,40 +91,108 @@ impl<N: Eq + Hash + Clone> Graph<N> {
                 pending.extend_from_slice(targets.of(node));
             }
         }
-        let order = referrers_first(&self.candidates, &reached, &targets);
-        let candidates = order.into_iter().map(|index| self.names.get(index).clone()).collect();
+        let mut candidates = Vec::new();
+        for group in referrers_first(&self.candidates, &reached, &targets) {
+            let last = group.len() - 1;
+            let rows = group.into_iter().enumerate();
+            candidates.extend(rows.map(|(at, row)| (self.names.get(row).clone(), at == last)));
+        }
         Sweep::new(Marker::from_parts(self.names, reached), candidates)
     }
 }
 
-/// The unreached candidates in an order where one comes before what it refers to (cycles are cut anywhere).
-fn referrers_first(candidates: &[Candidate], reached: &[bool], targets: &Targets) -> Vec<u32> {
+/// The unreached candidates, those that refer before those they refer to. What refers to each other in a circle is one
+/// group.
+fn referrers_first(candidates: &[Candidate], reached: &[bool], targets: &Targets) -> Vec<Vec<u32>> {
     let mut rows = vec![None; reached.len()];
     for candidate in candidates.iter().filter(|candidate| !reached[candidate.row as usize]) {
         rows[candidate.whole as usize] = Some(candidate.row);
     }
-    let mut seen = reached.to_vec();
-    let mut finished = Vec::new();
-    let mut path: Vec<(u32, usize)> = Vec::new();
-    for start in candidates.iter().map(|candidate| candidate.whole) {
-        if std::mem::replace(&mut seen[start as usize], true) {
-            continue;
+    let mut circles = Circles {
+        rows,
+        numbers: vec![0; reached.len()],
+        lows: vec![0; reached.len()],
+        count: 0,
+        open: Vec::new(),
+        groups: Vec::new(),
+    };
+    for candidate in candidates.iter().filter(|candidate| !reached[candidate.whole as usize]) {
+        circles.visit(candidate.whole, reached, targets);
+    }
+    circles.groups.reverse();
+    circles.groups
+}
+
+/// Tarjan's strongly connected components, without recursion: groups come out with what they refer to first.
+struct Circles {
+    /// The row of each node that is a candidate, until it is in a group.
+    rows: Vec<Option<u32>>,
+    /// In which order nodes were met, from 1; 0 for those that were not.
+    numbers: Vec<u32>,
+    /// The first node that can be reached back, or `DONE` once the node is in a group.
+    lows: Vec<u32>,
+    count: u32,
+    open: Vec<u32>,
+    groups: Vec<Vec<u32>>,
+}
+
+const DONE: u32 = u32::MAX;
+
+impl Circles {
+    fn visit(&mut self, start: u32, reached: &[bool], targets: &Targets) {
+        if self.numbers[start as usize] != 0 {
+            return;
         }
-        path.push((start, 0));
+        let mut path = vec![(self.meet(start), 0)];
         while let Some((node, next)) = path.last_mut() {
-            if let Some(&target) = targets.of(*node).get(*next) {
+            let node = *node;
+            if let Some(&target) = targets.of(node).get(*next) {
                 *next += 1;
-                if !std::mem::replace(&mut seen[target as usize], true) {
-                    path.push((target, 0));
+                let at = target as usize;
+                if reached[at] {
+                    continue;
                 }
-            } else {
-                finished.extend(rows[*node as usize]);
-                path.pop();
+                if self.numbers[at] == 0 {
+                    path.push((self.meet(target), 0));
+                } else if self.lows[at] != DONE {
+                    self.lows[node as usize] = self.lows[node as usize].min(self.numbers[at]);
+                }
+                continue;
+            }
+            path.pop();
+            let low = self.lows[node as usize];
+            if let Some(&(parent, _)) = path.last() {
+                let parent = parent as usize;
+                self.lows[parent] = self.lows[parent].min(low);
+            }
+            if low == self.numbers[node as usize] {
+                self.close(node);
             }
         }
     }
-    finished.reverse();
-    finished
+
+    fn meet(&mut self, node: u32) -> u32 {
+        self.count += 1;
+        self.numbers[node as usize] = self.count;
+        self.lows[node as usize] = self.count;
+        self.open.push(node);
+        node
+    }
+
+    /// Everything that was met since `node` and is open is one group with it.
+    fn close(&mut self, node: u32) {
+        let mut group = Vec::new();
+        while let Some(member) = self.open.pop() {
+            self.lows[member as usize] = DONE;
+            group.extend(self.rows[member as usize].take());
+            if member == node {
+                break;
+            }
+        }
+        if !group.is_empty() {
+            self.groups.push(group);
+        }
+    }
 }
 
 /// The targets of each node, side by side.

@@ -61,7 +61,8 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Sweep<N> {
     marker: Marker<N>,
-    candidates: Vec<N>,
+    /// In the order of removal; whether a batch may end after each.
+    candidates: Vec<(N, bool)>,
     next: usize,
     /// Touched, and not yet known to be kept with all it refers to.
     touched: Vec<N>,
@@ -71,14 +72,14 @@ pub struct Sweep<N> {
 const NODES_BETWEEN_LOOKS: usize = 16;
 
 impl<N: Eq + Hash + Clone> Sweep<N> {
-    pub(crate) fn new(marker: Marker<N>, candidates: Vec<N>) -> Self {
+    pub(crate) fn new(marker: Marker<N>, candidates: Vec<(N, bool)>) -> Self {
         Self { marker, candidates, next: 0, touched: Vec::new() }
     }
 
     /// What is left, in the order of removal.
     #[must_use]
-    pub fn candidates(&self) -> &[N] {
-        &self.candidates[self.next..]
+    pub fn candidates(&self) -> impl ExactSizeIterator<Item = &N> {
+        self.candidates[self.next..].iter().map(|(node, _)| node)
     }
 
     /// What is kept.
@@ -94,7 +95,7 @@ impl<N: Eq + Hash + Clone> Sweep<N> {
     }
 
     /// Inside one transaction of `store`: keeps what was touched, to closure, then removes what is still not kept
-    /// until `budget` is over, at least a few nodes. If the transaction does not commit, do not accept the batch:
+    /// until `budget` is over, at least a few nodes and never a part of a circle. If the transaction does not commit, do not accept the batch:
     /// the next one then does the same again.
     ///
     /// # Errors
@@ -110,18 +111,23 @@ impl<N: Eq + Hash + Clone> Sweep<N> {
         self.marker.shade(self.touched.iter().cloned(), store)?;
         self.touched.clear();
         let mut batch = Batch { removed: 0, spared: 0, finished: false, next: self.next };
-        for (count, node) in self.candidates[self.next..].iter().enumerate() {
-            if count > 0 && count % NODES_BETWEEN_LOOKS == 0 && clock.elapsed() - started >= budget {
-                return Ok(batch);
-            }
+        let mut since_look = 0;
+        for (node, may_end) in &self.candidates[self.next..] {
             if self.marker.is_reached(node) {
                 batch.spared += 1;
             } else {
                 batch.removed += u64::from(store.remove(node)?);
             }
             batch.next += 1;
+            since_look += 1;
+            if *may_end && since_look >= NODES_BETWEEN_LOOKS {
+                since_look = 0;
+                if clock.elapsed() - started >= budget {
+                    break;
+                }
+            }
         }
-        batch.finished = true;
+        batch.finished = batch.next == self.candidates.len();
         Ok(batch)
     }
 

@@ -6,6 +6,7 @@ mod collection;
 mod containers;
 mod content;
 mod fields;
+mod identity;
 mod images;
 mod leases;
 mod locks;

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use corten_database::{StoreIdFile, rusqlite::Connection};
+use corten_database::rusqlite::Connection;
 use corten_filter::Filters;
 use corten_snapshotter::Snapshotter;
 use corten_types::{Digest, ErrorKind, Labels, Namespace, Result};
@@ -15,6 +15,7 @@ use corten_types::{Digest, ErrorKind, Labels, Namespace, Result};
 use crate::{
     Health, Lease, Metadata,
     content::{BLOBS, INGESTS},
+    identity::{self, Belongs},
     metadata::blocking,
     row, sequence, snapshots,
     tables::{BlobRow, IngestRow, SnapshotRow, within},
@@ -63,15 +64,15 @@ async fn judge_folders(metadata: &Metadata) -> Result<Trust> {
         inner
             .folders
             .iter()
-            .map(|folder| Ok((folder.clone(), store_id.compare(folder)?)))
+            .map(|folder| Ok((folder.clone(), identity::compare(store_id, folder)?)))
             .collect::<Result<Vec<_>>>()
     })
     .await?;
     let known: HashSet<String> = metadata.read(known_folders).await?;
     let strange = files.iter().filter_map(|(folder, file)| match file {
-        StoreIdFile::Other(other) => Some(format!("{} belongs to the store {other:?}", folder.display())),
+        Belongs::Elsewhere(other) => Some(format!("{} belongs to the store {other:?}", folder.display())),
         // Perhaps its filesystem is not mounted: what its rows say is not lost yet.
-        StoreIdFile::Absent if known.contains(&setting_of(folder)) => {
+        Belongs::Unknown if known.contains(&setting_of(folder)) => {
             Some(format!("{} has lost the file that says which store it belongs to", folder.display()))
         }
         _ => None,
@@ -87,8 +88,8 @@ async fn judge_folders(metadata: &Metadata) -> Result<Trust> {
         tracing::error!(%reason, "quarantine: nothing that is on the disk is removed");
         return Ok(Trust::Quarantine);
     }
-    let proven = !files.is_empty() && files.iter().all(|(_, file)| *file == StoreIdFile::Same);
-    if !files.iter().all(|(folder, file)| *file == StoreIdFile::Same && known.contains(&setting_of(folder))) {
+    let proven = !files.is_empty() && files.iter().all(|(_, file)| *file == Belongs::Here);
+    if !files.iter().all(|(folder, file)| *file == Belongs::Here && known.contains(&setting_of(folder))) {
         adopt_folders(metadata).await?;
     }
     Ok(if proven { Trust::Whole } else { Trust::Unproven })
@@ -99,13 +100,7 @@ pub(crate) async fn adopt_folders(metadata: &Metadata) -> Result<()> {
     let inner = Arc::clone(&metadata.inner);
     blocking(move || {
         let store_id = inner.database.store_id();
-        inner.folders.iter().try_for_each(|folder| {
-            if store_id.compare(folder)? == StoreIdFile::Same {
-                Ok(())
-            } else {
-                store_id.write(&inner.disk, folder)
-            }
-        })
+        inner.folders.iter().try_for_each(|folder| identity::adopt(store_id, &inner.disk, folder))
     })
     .await?;
     let folders: Vec<String> = metadata.inner.folders.iter().map(|folder| setting_of(folder)).collect();

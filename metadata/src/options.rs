@@ -37,7 +37,8 @@ pub struct Options {
     pub automatic: bool,
     /// How long one batch of a sweep may keep the writer.
     pub sweep_batch: Duration,
-    /// The folders of trees and blobs, absolute. Each holds a file with the identity of the database it belongs to:
+    /// The folders of trees and blobs, absolute. Each holds a file `metadata-id` with the identity of the database it belongs
+    /// to:
     /// one that is missing is written, one that names another database means quarantine.
     pub folders: Vec<PathBuf>,
     /// The disk that the database and those files are on.

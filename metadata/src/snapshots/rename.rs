@@ -69,8 +69,18 @@ impl Request {
         if let Err(error) =
             backend.commit(&pending.backend_name, &row.backend_key, labels, below.as_deref()).await
         {
-            self.withdraw(&row).await;
-            return Err(error);
+            // An answer may be lost where the deed was done; only the snapshotter knows.
+            match backend.stat(&pending.backend_name).await {
+                Ok(_) => {
+                    tracing::warn!(snapshot = %self.key, %error, "the commit failed, and is there nevertheless")
+                }
+                Err(unknown) => {
+                    if unknown.kind() == ErrorKind::NotFound {
+                        self.withdraw(&row).await;
+                    }
+                    return Err(error);
+                }
+            }
         }
         let this = self.clone();
         metadata.write(move |change| this.conclude(change, &row)).await
@@ -93,11 +103,12 @@ impl Request {
         pending.parent.clone_from(&row.parent);
         let mut below = None;
         if let Some(parent) = &self.parent {
-            if !row.parent.is_empty() {
+            if !row.parent.is_empty() && row.parent != *parent {
                 let message = format!("snapshot {:?} has a parent; it cannot be given another", self.key);
                 return Err(Error::invalid_argument(message).into());
             }
-            below = find_parent(change.connection, namespace, name, parent)?.map(|parent| parent.backend_key);
+            let found = find_parent(change.connection, namespace, name, parent)?;
+            below = found.filter(|_| row.parent.is_empty()).map(|parent| parent.backend_key);
             pending.parent.clone_from(parent);
         }
         row.pending = Some(pending);

@@ -25,6 +25,7 @@ pub(crate) struct MemorySnapshotter {
 struct Steps {
     done: usize,
     crash_at: Option<usize>,
+    answer_is_lost: bool,
 }
 
 impl MemorySnapshotter {
@@ -34,7 +35,10 @@ impl MemorySnapshotter {
 
     /// The names without namespace and number.
     pub(crate) fn short_names(&self) -> Vec<String> {
-        self.names().iter().map(|name| name.splitn(3, '/').last().unwrap_or_default().to_owned()).collect()
+        let short = |name: &String| name.splitn(3, '/').last().unwrap_or_default().to_owned();
+        let mut names: Vec<String> = self.names().iter().map(short).collect();
+        names.sort();
+        names
     }
 
     pub(crate) fn info(&self, name: &str) -> Option<SnapshotInfo> {
@@ -49,26 +53,40 @@ impl MemorySnapshotter {
         self.remote.lock().unwrap().push(target.to_owned());
     }
 
-    /// From the change with this number on (from 0, counted from now), nothing happens any more; `None` for never.
-    pub(crate) fn crash_at(&self, number: Option<usize>) {
-        *self.steps.lock().unwrap() = Steps { done: 0, crash_at: number };
+    /// From the change with this number on (from 0, counted from now), nothing happens any more and every call fails;
+    /// `None` for never. With `answer_is_lost` that change still happens.
+    pub(crate) fn crash_at(&self, number: Option<usize>, answer_is_lost: bool) {
+        *self.steps.lock().unwrap() = Steps { done: 0, crash_at: number, answer_is_lost };
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, SnapshotInfo>> {
         self.snapshots.lock().unwrap()
     }
 
-    fn step(&self) -> Result<()> {
-        let mut steps = self.steps.lock().unwrap();
-        if steps.crash_at.is_some_and(|at| steps.done >= at) {
-            return Err(Error::internal("the snapshotter is no more"));
+    fn alive(&self) -> Result<()> {
+        let steps = self.steps.lock().unwrap();
+        match steps.crash_at {
+            Some(at) if steps.done > at => Err(dead()),
+            _ => Ok(()),
         }
-        steps.done += 1;
-        Ok(())
+    }
+
+    /// Does a change, unless it is one too many.
+    fn step<T>(&self, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.alive()?;
+        let (crashes, answer_is_lost) = {
+            let mut steps = self.steps.lock().unwrap();
+            steps.done += 1;
+            (steps.crash_at.is_some_and(|at| steps.done > at), steps.answer_is_lost)
+        };
+        if crashes && !answer_is_lost {
+            return Err(dead());
+        }
+        let result = change();
+        if crashes { Err(dead()) } else { result }
     }
 
     fn make(&self, key: &str, parent: &str, labels: Labels, kind: Kind) -> Result<Vec<Mount>> {
-        self.step()?;
         let mut snapshots = self.lock();
         if let Some(target) = labels.get("containerd.io/snapshot.ref")
             && self.remote.lock().unwrap().contains(target)
@@ -114,6 +132,10 @@ fn mounts(key: &str, kind: Kind) -> Vec<Mount> {
     }]
 }
 
+fn dead() -> Error {
+    Error::internal("the snapshotter is no more")
+}
+
 fn missing(key: &str) -> Error {
     Error::not_found(format!("backend snapshot {key}"))
 }
@@ -121,10 +143,12 @@ fn missing(key: &str) -> Error {
 #[async_trait]
 impl SnapshotReader for MemorySnapshotter {
     async fn stat(&self, key: &str) -> Result<SnapshotInfo> {
+        self.alive()?;
         self.info(key).ok_or_else(|| missing(key))
     }
 
     async fn list(&self, filters: &Filters, after: Option<&str>, limit: usize) -> Result<Vec<SnapshotInfo>> {
+        self.alive()?;
         let snapshots = self.lock();
         let later = snapshots.values().filter(|info| after.is_none_or(|after| info.name.as_str() > after));
         Ok(later.filter(|info| filters.matches(*info)).take(limit).cloned().collect())
@@ -138,27 +162,28 @@ impl SnapshotReader for MemorySnapshotter {
 #[async_trait]
 impl SnapshotWriter for MemorySnapshotter {
     async fn prepare(&self, key: &str, parent: &str, labels: Labels) -> Result<Vec<Mount>> {
-        self.make(key, parent, labels, Kind::Active)
+        self.step(|| self.make(key, parent, labels, Kind::Active))
     }
 
     async fn view(&self, key: &str, parent: &str, labels: Labels) -> Result<Vec<Mount>> {
-        self.make(key, parent, labels, Kind::View)
+        self.step(|| self.make(key, parent, labels, Kind::View))
     }
 
     async fn commit(&self, name: &str, key: &str, labels: Labels, parent: Option<&str>) -> Result<()> {
-        self.step()?;
-        let mut snapshots = self.lock();
-        if snapshots.contains_key(name) {
-            return Err(Error::already_exists(format!("backend snapshot {name}")));
-        }
-        let active = snapshots.get(key).cloned().ok_or_else(|| missing(key))?;
-        if active.kind != Kind::Active {
-            return Err(Error::failed_precondition("only an active snapshot can be committed"));
-        }
-        snapshots.remove(key);
-        let parent = parent.unwrap_or(&active.parent);
-        snapshots.insert(name.to_owned(), info(Kind::Committed, name, parent, labels));
-        Ok(())
+        self.step(|| {
+            let mut snapshots = self.lock();
+            if snapshots.contains_key(name) {
+                return Err(Error::already_exists(format!("backend snapshot {name}")));
+            }
+            let active = snapshots.get(key).cloned().ok_or_else(|| missing(key))?;
+            if active.kind != Kind::Active {
+                return Err(Error::failed_precondition("only an active snapshot can be committed"));
+            }
+            snapshots.remove(key);
+            let parent = parent.unwrap_or(&active.parent);
+            snapshots.insert(name.to_owned(), info(Kind::Committed, name, parent, labels));
+            Ok(())
+        })
     }
 }
 
@@ -173,28 +198,30 @@ impl SnapshotKeeper for MemorySnapshotter {
     }
 
     async fn update(&self, key: &str, labels: &Labels, mask: &UpdateMask) -> Result<SnapshotInfo> {
-        self.step()?;
-        let mut snapshots = self.lock();
-        let info = snapshots.get_mut(key).ok_or_else(|| missing(key))?;
-        for path in mask.paths() {
-            match path.key {
-                None => info.labels = labels.clone(),
-                Some(key) => match labels.get(key) {
-                    Some(value) => drop(info.labels.insert(key.to_owned(), value.clone())),
-                    None => drop(info.labels.remove(key)),
-                },
+        self.step(|| {
+            let mut snapshots = self.lock();
+            let info = snapshots.get_mut(key).ok_or_else(|| missing(key))?;
+            for path in mask.paths() {
+                match path.key {
+                    None => info.labels = labels.clone(),
+                    Some(key) => match labels.get(key) {
+                        Some(value) => drop(info.labels.insert(key.to_owned(), value.clone())),
+                        None => drop(info.labels.remove(key)),
+                    },
+                }
             }
-        }
-        Ok(info.clone())
+            Ok(info.clone())
+        })
     }
 
     async fn remove(&self, key: &str) -> Result<()> {
-        self.step()?;
-        let mut snapshots = self.lock();
-        if snapshots.values().any(|info| info.parent == key) {
-            return Err(Error::failed_precondition("others stand on it"));
-        }
-        snapshots.remove(key).map(drop).ok_or_else(|| missing(key))
+        self.step(|| {
+            let mut snapshots = self.lock();
+            if snapshots.values().any(|info| info.parent == key) {
+                return Err(Error::failed_precondition("others stand on it"));
+            }
+            snapshots.remove(key).map(drop).ok_or_else(|| missing(key))
+        })
     }
 
     async fn cleanup(&self) -> Result<()> {
