@@ -1,11 +1,18 @@
 //! gRPC over unix sockets.
 
 use std::{
-    collections::HashMap, convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc, time::Duration,
+    collections::HashMap,
+    convert::Infallible,
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -37,6 +44,9 @@ const CANCELLED_AT_ONCE: usize = 4096;
 
 /// How long to wait before another try when the system has no descriptor for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a client of a service that is not here has to write its first message, before it is refused anyway.
+const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(5);
 
 /// The body of requests and answers.
 pub type GrpcBody = tonic::body::Body;
@@ -171,12 +181,23 @@ impl Grpc {
     fn handle(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<GrpcBody>> {
         let name = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
         let Some(handler) = self.services.get(name) else {
-            let status = Status::unimplemented(format!("unknown service {name}"));
-            return Box::pin(async move { status.into_http() });
+            let reason = format!("unknown service {name}");
+            return Box::pin(refuse(request.into_body(), reason));
         };
         let answer = handler(request.map(|body| GrpcBody::new(LimitedRequest::new(body))));
         Box::pin(async move { answer.await.map(|body| GrpcBody::new(LimitedResponse::new(body))) })
     }
+}
+
+/// Says that there is no such service, once the client has written its first message or ended its stream.
+///
+/// A Go client that opens a stream and gets the answer before it wrote sees a bare end of file instead of the status. `ctr` 2
+/// opens such a stream to find out whether the daemon transfers images.
+async fn refuse(mut body: Incoming, reason: String) -> Response<GrpcBody> {
+    let first = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+    // Whether it wrote, ended, broke off or did nothing: the answer is the same.
+    drop(tokio::time::timeout(FIRST_MESSAGE_WAIT, first).await);
+    Status::unimplemented(reason).into_http()
 }
 
 impl fmt::Debug for Grpc {

@@ -112,6 +112,34 @@ async fn what_is_unknown_is_unimplemented() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_to_an_unknown_service_is_refused_after_its_first_message() {
+    let server = Server::start(basic(exchange()));
+    for writes in [true, false] {
+        let (sender, messages) = tokio::sync::mpsc::channel::<()>(1);
+        let mut client = tonic::client::Grpc::new(server.channel().await);
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<(), ()>::default();
+        let path = PathAndQuery::from_static("/containerd.services.streaming.v1.Streaming/Stream");
+        let messages = Request::new(tokio_stream::wrappers::ReceiverStream::new(messages));
+        let mut call = Box::pin(client.streaming(messages, path, codec));
+        let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut call).await;
+        assert!(early.is_err(), "answered before the client wrote");
+        if writes {
+            sender.send(()).await.unwrap();
+        } else {
+            drop(sender);
+        }
+        let status = match call.await {
+            Ok(answer) => answer.into_inner().message().await.unwrap_err(),
+            Err(status) => status,
+        };
+        assert_eq!(status.code(), Code::Unimplemented, "{status}");
+        assert_eq!(status.message(), "unknown service containerd.services.streaming.v1.Streaming");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stopping_waits_for_short_requests_and_cuts_long_ones_off() {
     let mut server = Server::start(basic(exchange()));
     let channel = server.channel().await;
