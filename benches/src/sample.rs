@@ -40,6 +40,7 @@ impl Samples {
 /// One line about the machine.
 pub(crate) fn machine() -> anyhow::Result<String> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let version: Vec<&str> = release.trim().split('.').take(2).collect();
     let cores = std::thread::available_parallelism()?;
-    Ok(format!("Linux {}, {cores} cores.\n", release.trim()))
+    Ok(format!("Linux {}, {cores} cores.\n", version.join(".")))
 }

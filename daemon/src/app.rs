@@ -106,13 +106,13 @@ impl App {
         corten_mount::cleanup_temporary_mounts(&temporary).context("unmount what a crash left mounted")?;
 
         let content = stores::content(&root, &disk, &mut plugins)?;
-        let snapshotters = stores::snapshotters(&root, &overlay, native_root.as_deref(), &disk, &mut plugins);
+        let trees = stores::snapshotters(&root, &overlay, native_root.as_deref(), &disk, &mut plugins);
         let publisher = Arc::new(EventBridge::new(exchange.clone()));
         let metadata = stores::metadata(
             &root,
             &disk,
             content,
-            snapshotters,
+            trees,
             shared_content,
             &collection,
             publisher,

@@ -23,8 +23,19 @@ use crate::{
 /// Where blobs are, below the root.
 const CONTENT_FOLDER: &str = "io.containerd.content.v1.content";
 
-/// The snapshotters that opened, by name.
-pub(crate) type Snapshotters = BTreeMap<String, Arc<dyn Snapshotter>>;
+/// The snapshotters that opened, and the folders that their trees are in.
+#[derive(Default)]
+pub(crate) struct Trees {
+    snapshotters: BTreeMap<String, Arc<dyn Snapshotter>>,
+    folders: Vec<PathBuf>,
+}
+
+impl Trees {
+    fn add(&mut self, name: &str, folder: PathBuf, snapshotter: impl Snapshotter + 'static) {
+        self.snapshotters.insert(name.to_owned(), Arc::new(snapshotter));
+        self.folders.push(folder);
+    }
+}
 
 pub(crate) fn content(
     root: &Path,
@@ -44,9 +55,9 @@ pub(crate) fn snapshotters(
     native_root: Option<&Path>,
     disk: &Disk,
     plugins: &mut Plugins,
-) -> Snapshotters {
+) -> Trees {
     let kind = "io.containerd.snapshotter.v1";
-    let mut opened = Snapshotters::new();
+    let mut trees = Trees::default();
     if plugins.wanted(kind, "overlayfs") {
         let OverlaySettings { root_path, upperdir_label, sync_remove, slow_chown, mount_options } =
             overlay.clone();
@@ -56,7 +67,7 @@ pub(crate) fn snapshotters(
         match OverlaySnapshotter::open_on(&folder, options, disk.clone()) {
             Ok(snapshotter) => {
                 plugins.add(local(kind, "overlayfs", &[("root", text(&folder))], snapshotter.capabilities()));
-                opened.insert("overlayfs".to_owned(), Arc::new(snapshotter));
+                trees.add("overlayfs", folder, snapshotter);
             }
             Err(error) => plugins.add_failed(local(kind, "overlayfs", &[], Vec::new()), &error),
         }
@@ -67,12 +78,12 @@ pub(crate) fn snapshotters(
         {
             Ok(snapshotter) => {
                 plugins.add(local(kind, "native", &[("root", text(&folder))], snapshotter.capabilities()));
-                opened.insert("native".to_owned(), Arc::new(snapshotter));
+                trees.add("native", folder, snapshotter);
             }
             Err(error) => plugins.add_failed(local(kind, "native", &[], Vec::new()), &error),
         }
     }
-    opened
+    trees
 }
 
 /// Opens the database over the stores and sets right what a crash left.
@@ -81,7 +92,7 @@ pub(crate) async fn metadata(
     root: &Path,
     disk: &Disk,
     content: Arc<dyn ContentStore>,
-    snapshotters: Snapshotters,
+    trees: Trees,
     shared_content: bool,
     collection: &CollectionSettings,
     events: Arc<dyn EventSink>,
@@ -91,9 +102,9 @@ pub(crate) async fn metadata(
     disk.create_dir_all(&folder, 0o711).with_context(|| format!("make the folder {}", folder.display()))?;
     let path = folder.join("meta.db");
     let mut options = corten_metadata::Options::new(&path, content);
-    // Trees are bound to their snapshotter's own database, which checks that itself.
-    options.folders = vec![root.join(CONTENT_FOLDER)];
-    options.snapshotters = snapshotters;
+    options.folders = trees.folders;
+    options.folders.push(root.join(CONTENT_FOLDER));
+    options.snapshotters = trees.snapshotters;
     options.disk = disk.clone();
     options.content_sharing = if shared_content { ContentSharing::Shared } else { ContentSharing::Isolated };
     options.events = events;

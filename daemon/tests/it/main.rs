@@ -2,4 +2,5 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests stop at the first surprise")]
 
+mod command_line;
 mod configuration;
