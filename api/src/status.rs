@@ -51,10 +51,14 @@ pub fn kind(code: i32, message: &str) -> ErrorKind {
 }
 
 /// What a client reads: the sentence, its causes, and at the end the words of the class, once.
+///
+/// An error of no known class has no such words, unless it says nothing else: clients before 2.0 add them, and 2.x shows what
+/// came.
 #[must_use]
 pub fn message(error: &Error) -> String {
     let mut text = error.chain();
-    if !ends_with_suffix(&text, error.kind()) {
+    let classless = error.kind() == ErrorKind::Unknown && !text.is_empty();
+    if !classless && !ends_with_suffix(&text, error.kind()) {
         if !text.is_empty() {
             text.push_str(": ");
         }

@@ -11,7 +11,10 @@ use corten_types::{Error, Result};
 use prost::Message;
 use prost_types::Any;
 
-use crate::{BINARY_NAME, bootstrap, log};
+use crate::{bootstrap, log};
+
+/// The name by which containers ask for this runtime.
+const RUNTIME_NAME: &str = "io.containerd.runc.v2";
 
 /// The type under which the features of a runtime travel.
 const FEATURES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
@@ -39,7 +42,7 @@ pub(crate) fn info() -> Result<()> {
         }
     };
     let info = RuntimeInfo {
-        name: BINARY_NAME.to_owned(),
+        name: RUNTIME_NAME.to_owned(),
         version: Some(RuntimeVersion {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..RuntimeVersion::default()

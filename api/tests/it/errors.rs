@@ -8,7 +8,10 @@ use prost::Message;
 fn every_kind_survives_grpc_and_ttrpc() {
     for (kind, code) in status::TABLE {
         let error = Error::new(kind, "open blob x");
-        let wanted = format!("open blob x: {}", kind.suffix());
+        let wanted = match kind {
+            ErrorKind::Unknown => "open blob x".to_owned(),
+            _ => format!("open blob x: {}", kind.suffix()),
+        };
 
         let over_grpc = grpc::to_status(Error::new(kind, "open blob x"));
         assert_eq!((over_grpc.code() as i32, over_grpc.message()), (code, wanted.as_str()));
@@ -45,6 +48,7 @@ fn the_message_names_every_cause() {
     let error = Error::internal("commit blob x").with_source(cause);
     assert_eq!(status::message(&error), "commit blob x: disk on fire: internal");
     assert_eq!(status::message(&Error::not_found("")), "not found");
+    assert_eq!(status::message(&Error::unknown("")), "unknown");
 }
 
 #[test]

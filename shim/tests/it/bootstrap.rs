@@ -121,7 +121,7 @@ async fn version_and_info_are_printed() {
     command.arg("-info");
     let output = run(command, &options_any(&Default::default()).encode_to_vec());
     let info = RuntimeInfo::decode(output.stdout.as_slice()).unwrap();
-    assert_eq!(info.name, "containerd-shim-runc-v2");
+    assert_eq!(info.name, "io.containerd.runc.v2", "the runtime, not the program");
     let features = info.features.unwrap();
     assert!(features.type_url.ends_with("features/Features"));
     assert!(
