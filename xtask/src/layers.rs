@@ -35,12 +35,19 @@ const RANKS: [(&str, u8); 20] = [
 const VOCABULARY: &str = "corten-types";
 
 /// What a crate must not reach, however indirectly.
-const ABSENCES: [(&str, &[&str]); 8] = [
+const ABSENCES: [(&str, &[&str]); 15] = [
     ("corten-types", &["tokio", "tonic", "prost"]),
     ("corten-filter", &["tokio", "tonic", "prost"]),
     ("corten-gc", &["tokio", "tonic", "prost"]),
     ("corten-disk", &["tokio", "tonic", "prost"]),
     ("corten-database", &["tonic", "prost"]),
+    ("corten-mount", &["tokio", "tonic", "prost"]),
+    ("corten-events", &["tonic", "prost"]),
+    ("corten-content-store", &["tonic", "prost"]),
+    ("corten-snapshotter", &["tonic", "prost"]),
+    ("corten-runtime-runc", &["tonic", "prost"]),
+    ("corten-snapshotter-overlay", &["tonic", "prost"]),
+    ("corten-snapshotter-native", &["tonic", "prost"]),
     ("corten-metadata", &["tonic", "prost"]),
     ("corten-diff", &["tonic", "prost"]),
     ("corten-shim", &["tonic", "hyper"]),
