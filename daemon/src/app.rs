@@ -111,7 +111,7 @@ impl App {
         let metadata = stores::metadata(
             &root,
             &disk,
-            content,
+            Arc::new(content.clone()),
             trees,
             shared_content,
             &collection,
@@ -119,6 +119,7 @@ impl App {
             &mut plugins,
         )
         .await?;
+        stores::remove_unreadable_ingests(&content, &metadata);
         let differ = stores::differ(&temporary, &mut plugins);
 
         let mut options = corten_tasks::Options::new(

@@ -10,7 +10,7 @@ use anyhow::Context;
 use corten_content_store::{ContentStore, LocalStore};
 use corten_diff::{DifferOptions, WalkingDiffer};
 use corten_disk::Disk;
-use corten_metadata::{ContentSharing, EventSink, Metadata};
+use corten_metadata::{ContentSharing, EventSink, Health, Metadata};
 use corten_snapshotter::Snapshotter;
 use corten_snapshotter_native::NativeSnapshotter;
 use corten_snapshotter_overlay::OverlaySnapshotter;
@@ -37,15 +37,24 @@ impl Trees {
     }
 }
 
-pub(crate) fn content(
-    root: &Path,
-    disk: &Disk,
-    plugins: &mut Plugins,
-) -> anyhow::Result<Arc<dyn ContentStore>> {
+pub(crate) fn content(root: &Path, disk: &Disk, plugins: &mut Plugins) -> anyhow::Result<LocalStore> {
     let folder = root.join(CONTENT_FOLDER);
     let store = LocalStore::open(&folder, disk.clone()).context("open the content store")?;
     plugins.add(local("io.containerd.content.v1", "content", &[("root", text(&folder))], Vec::new()));
-    Ok(Arc::new(store))
+    Ok(store)
+}
+
+/// Removes what a crash left of ingests that no listing has, and so nobody else finds. Not in quarantine, where
+/// everything stays; and not worth failing for.
+pub(crate) fn remove_unreadable_ingests(content: &LocalStore, metadata: &Metadata) {
+    if metadata.health() != Health::Healthy {
+        return;
+    }
+    match content.remove_unreadable_ingests() {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "ingests that a crash left without a name are removed"),
+        Err(error) => tracing::warn!(%error, "ingests that a crash left without a name stay"),
+    }
 }
 
 /// Opens the snapshotters that the machine can have; one that fails is listed with its reason.

@@ -70,7 +70,8 @@ impl LocalStore {
 
     /// Removes what a crash left of ingests whose key cannot be read any more, and says how many there were. It blocks.
     ///
-    /// Such an ingest is in no listing and would take room for ever. Call it only while nobody has an ingest open.
+    /// Such an ingest is in no listing and would take room for ever. Call it only while nobody has an ingest open; aborts
+    /// may go on.
     ///
     /// # Errors
     /// That the folder of ingests cannot be read, or one of them not be removed; others may have been removed.
@@ -83,9 +84,14 @@ impl LocalStore {
             let is_known = record::read(&folder)
                 .map_err(failed)?
                 .is_some_and(|status| inner.layout.ingest(&status.key) == folder);
-            if !is_known {
-                inner.remove_ingest(&folder).map_err(failed)?;
-                removed += 1;
+            if is_known {
+                continue;
+            }
+            match inner.remove_ingest(&folder) {
+                Ok(()) => removed += 1,
+                // Somebody aborted it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
             }
         }
         Ok(removed)
