@@ -25,14 +25,13 @@ pub(crate) const DEMO: [Package; 4] = [
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: [Package; 7] = [
+pub(crate) const TEST: [Package; 6] = [
     package("docker-registry", "/usr/bin/docker-registry"),
-    package("skopeo", "/usr/bin/skopeo"),
     package("umoci", "/usr/bin/umoci"),
     package("python3-grpcio", "/usr/share/doc/python3-grpcio"),
     package("iproute2", "/usr/share/doc/iproute2"),
     package("e2fsprogs", "/sbin/mkfs.ext4"),
-    package("util-linux", "/usr/bin/script"),
+    package("bsdutils", "/usr/bin/script"),
 ];
 
 /// Installs the packages that are missing; says in one sentence what is needed where that is impossible.
