@@ -116,6 +116,12 @@ impl Checkpointer {
         statistics.checkpoint_failures += u64::from(result.is_err());
     }
 
+    /// Does `work` while the thread is not in a checkpoint; waits for the end of one that is under way.
+    pub(crate) fn alone<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+
     pub(crate) fn checkpoint(&self, core: &Core, mode: Mode) -> Result<Checkpoint> {
         let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = match slot.take() {

@@ -105,7 +105,8 @@ impl Writer {
         // A reader may hold it back; writers wait for that once for every limit that the log grows by.
         self.cut_log_at = wal_bytes + checkpointer.limit_bytes;
         let Some(connection) = &self.connection else { return };
-        let result = checkpoint::run(connection, Mode::Truncate);
+        // SQLite refuses a second checkpoint at once, without waiting, while the thread is in the middle of its own.
+        let result = checkpointer.alone(|| checkpoint::run(connection, Mode::Truncate));
         let mut statistics = self.core.statistics();
         statistics.checkpoints += 1;
         statistics.checkpoint_failures += u64::from(result.is_err());
