@@ -47,7 +47,6 @@ macro_rules! readers {
         &[$((
             ($message::PACKAGE, $message::NAME),
             |event, path| {
-                #[allow(unused_variables, reason = "not every message has both")]
                 let (message, first) = (message_of::<$message>(event).ok()?, *path.first()?);
                 $(if first == stringify!($labels) {
                     return message.$labels.get(&path[1..].join(".")).cloned();
