@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use corten_filter::Fields;
 use corten_types::Labels;
 
-use crate::{Container, Image, Lease, Sandbox};
+use crate::{Container, Image, Lease, ResourceInfo, Sandbox};
 
 fn map_entry<'a>(map: &'a Labels, key: &[&str]) -> Option<Cow<'a, str>> {
     map.get(&key.join(".")).map(|value| Cow::Borrowed(value.as_str()))
@@ -47,6 +47,16 @@ impl Fields for Lease {
     fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
         match path {
             ["id"] => present(&self.id),
+            ["labels", key @ ..] => map_entry(&self.labels, key),
+            _ => None,
+        }
+    }
+}
+
+impl Fields for ResourceInfo {
+    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        match path {
+            ["name"] => present(&self.name),
             ["labels", key @ ..] => map_entry(&self.labels, key),
             _ => None,
         }

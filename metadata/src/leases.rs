@@ -103,7 +103,7 @@ impl Leases {
             .await
     }
 
-    /// What the lease keeps: content, images, ingests, snapshots (L06).
+    /// What the lease keeps: content, images, ingests, snapshots (L06). Not what joined it by itself (L08).
     ///
     /// # Errors
     /// `NotFound`: no such lease.
@@ -118,7 +118,8 @@ impl Leases {
                 let mut resources = Vec::new();
                 row::query(
                     connection,
-                    "SELECT kind, id FROM lease_resources WHERE namespace = ?1 AND lease = ?2 ORDER BY kind, id",
+                    "SELECT kind, id FROM lease_resources WHERE namespace = ?1 AND lease = ?2
+                       AND kind NOT LIKE 'resources/%' ORDER BY kind, id",
                     [namespace.as_str(), &id],
                     |row| {
                         resources.push(Resource { kind: row.get(0)?, id: row.get(1)? });

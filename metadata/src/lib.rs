@@ -17,6 +17,7 @@ mod node;
 mod open;
 mod options;
 mod records;
+mod resources;
 mod rfc3339;
 mod row;
 mod sandboxes;
@@ -37,8 +38,10 @@ pub use metadata::Metadata;
 pub use namespaces::Namespaces;
 pub use options::{ContentSharing, Options};
 pub use records::{
-    CollectionStats, Container, Image, Lease, NamespaceInfo, Resource, Runtime, Sandbox, Statistics,
+    CollectionStats, Container, Image, Lease, NamespaceInfo, Resource, ResourceInfo, Runtime, Sandbox,
+    Statistics,
 };
+pub use resources::{Begun, Collectible, Found, Resources};
 pub use sandboxes::Sandboxes;
 pub use sink::{EventSink, MetadataEvent, NoEvents};
 pub use snapshots::Snapshots;

@@ -19,13 +19,17 @@ use crate::{
     collection::{self, Collections, Pacer},
     locks::{HeldKeys, KeyLocks},
     open,
-    schema::VERSION_1,
+    resources::Collectible,
+    schema::{VERSION_1, VERSION_2},
     sequence::Sequence,
     touched::Touched,
     view::View,
 };
 
-const MIGRATIONS: &[Migration] = &[Migration::sql("namespaces and what is in them", VERSION_1)];
+const MIGRATIONS: &[Migration] = &[
+    Migration::sql("namespaces and what is in them", VERSION_1),
+    Migration::sql("things that others look after", VERSION_2),
+];
 
 /// The store. Cheap to clone; every clone is the same store.
 #[derive(Clone)]
@@ -37,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) database: Arc<Database>,
     pub(crate) content: Arc<dyn ContentStore>,
     pub(crate) snapshotters: BTreeMap<String, Arc<dyn Snapshotter>>,
+    pub(crate) collectibles: BTreeMap<String, Arc<dyn Collectible>>,
     pub(crate) folders: Vec<std::path::PathBuf>,
     pub(crate) disk: Disk,
     pub(crate) sweep_batch: Duration,
@@ -83,6 +88,7 @@ impl Metadata {
                 database: Arc::new(database),
                 content: options.content,
                 snapshotters: options.snapshotters,
+                collectibles: options.collectibles,
                 folders: options.folders,
                 disk: options.disk,
                 sweep_batch: options.sweep_batch,

@@ -3,7 +3,7 @@
 use corten_database::rusqlite::Connection;
 use corten_types::{Error, Labels, Namespace, Result, UpdateMask};
 
-use crate::{Metadata, MetadataEvent, NamespaceInfo, mask, row};
+use crate::{Metadata, MetadataEvent, NamespaceInfo, mask, resources, row};
 
 /// All namespaces.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Namespaces {
             .await
     }
 
-    /// Deletes it with its leases, ingests and sandboxes (NS5).
+    /// Deletes it with its leases, ingests, sandboxes and activated mounts (NS5).
     ///
     /// # Errors
     /// - `NotFound`: it does not exist.
@@ -105,6 +105,7 @@ impl Namespaces {
                     let message = format!("namespace {name} must be empty, but it still has {contents}");
                     return Err(Error::failed_precondition(message).into());
                 }
+                resources::remove_all(change, &name)?;
                 row::execute(
                     connection,
                     "INSERT INTO tombstones (kind, id)

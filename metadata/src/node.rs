@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Lease,
     Ingest,
     Sandbox,
+    /// A thing that another part looks after.
+    Resource,
 }
 
 impl Kind {
@@ -29,11 +31,12 @@ impl Kind {
             Self::Lease => "lease",
             Self::Ingest => "ingest",
             Self::Sandbox => "sandbox",
+            Self::Resource => "resource",
         }
     }
 
     fn of_word(word: &str) -> Option<Self> {
-        [Self::Content, Self::Snapshot, Self::Image, Self::Container]
+        [Self::Content, Self::Snapshot, Self::Image, Self::Container, Self::Resource]
             .into_iter()
             .find(|kind| kind.word() == word)
     }
@@ -45,7 +48,7 @@ pub(crate) struct Node {
     pub(crate) kind: Kind,
     pub(crate) flat: bool,
     pub(crate) namespace: Arc<str>,
-    /// A digest, name, id or ref; for snapshots `<snapshotter>/<key>`.
+    /// A digest, name, id or ref; for snapshots `<snapshotter>/<key>`, for resources `<kind>/<name>`.
     pub(crate) id: Box<str>,
 }
 
@@ -58,13 +61,17 @@ impl Node {
         Self::new(Kind::Snapshot, namespace, format!("{snapshotter}/{key}"))
     }
 
+    pub(crate) fn resource(namespace: &Arc<str>, kind: &str, name: &str) -> Self {
+        Self::new(Kind::Resource, namespace, format!("{kind}/{name}"))
+    }
+
     pub(crate) fn flat(mut self) -> Self {
         self.flat = true;
         self
     }
 
-    /// The snapshotter and the key of a snapshot.
-    pub(crate) fn snapshot_parts(&self) -> (&str, &str) {
+    /// The snapshotter and the key of a snapshot, or the kind and the name of a resource.
+    pub(crate) fn parts(&self) -> (&str, &str) {
         self.id.split_once('/').unwrap_or((&self.id, ""))
     }
 
@@ -75,6 +82,7 @@ impl Node {
             None if kind == "images" => Some(Self::new(Kind::Image, namespace, id)),
             None if kind == "ingests" => Some(Self::new(Kind::Ingest, namespace, id)),
             Some(("snapshots", snapshotter)) => Some(Self::snapshot(namespace, snapshotter, id)),
+            Some(("resources", kind)) => Some(Self::resource(namespace, kind, id)),
             _ => None,
         }
     }
@@ -84,6 +92,9 @@ impl Node {
         Kind::of_word(word).map(|kind| Self::new(kind, namespace, id))
     }
 }
+
+/// The kinds of things that others look after and labels can name (G13). Streams will be another.
+const COLLECTED_KINDS: [&str; 1] = ["mount"];
 
 const GC_LABELS: &str = "containerd.io/gc.";
 const REFERENCE: &str = "containerd.io/gc.ref.";
@@ -112,11 +123,15 @@ pub(crate) fn expires_at(labels: &Labels) -> Option<SystemTime> {
     parsed
 }
 
-/// What the labels refer to (G10-G12).
+/// What the labels refer to (G10-G13).
 pub(crate) fn references(namespace: &Arc<str>, labels: &Labels, found: &mut Vec<Node>) {
     for (key, value) in gc_labels(labels) {
         if let Some(rest) = key.strip_prefix(REFERENCE) {
-            found.extend(referent(namespace, rest, value));
+            let collected = COLLECTED_KINDS.into_iter().find(|kind| strip_word(rest, kind).is_some());
+            found.extend(match collected {
+                Some(kind) => Some(Node::resource(namespace, kind, value)),
+                None => referent(namespace, rest, value),
+            });
         }
     }
 }

@@ -13,12 +13,13 @@ use corten_snapshotter::Snapshotter;
 use corten_types::{Digest, ErrorKind, Labels, Namespace, Result};
 
 use crate::{
-    Health, Lease, Metadata,
+    Collectible, Health, Lease, Metadata,
     content::{BLOBS, INGESTS},
     identity::{self, Belongs},
     metadata::blocking,
+    resources::{self, resource_kind},
     row, sequence, snapshots,
-    tables::{BlobRow, IngestRow, SnapshotRow, within},
+    tables::{BlobRow, In, IngestRow, ResourceRow, SnapshotRow, within},
 };
 
 /// How many things of a store below are listed at once.
@@ -51,6 +52,9 @@ pub(crate) async fn reconcile(metadata: &Metadata) -> Result<()> {
             }
             Err(error) => return Err(error),
         }
+    }
+    for (kind, collectible) in &metadata.inner.collectibles {
+        greatest = greatest.max(reconcile_resources(metadata, kind, collectible.as_ref(), trust).await?);
     }
     greatest = greatest.max(reconcile_content(metadata, trust).await?);
     metadata.sequence().reserve(metadata, greatest + 1).await
@@ -188,6 +192,40 @@ async fn drop_lost_snapshot(metadata: &Metadata, row: SnapshotRow) -> Result<()>
             Ok(snapshots::remove(change, &namespace, &row)?)
         })
         .await
+}
+
+/// Drops rows whose thing is not whole or was never finished, and buries things without a row. Answers with the
+/// greatest number.
+async fn reconcile_resources(
+    metadata: &Metadata,
+    kind: &str,
+    collectible: &dyn Collectible,
+    trust: Trust,
+) -> Result<u64> {
+    let mut below: HashMap<u64, bool> =
+        collectible.found().await?.into_iter().map(|found| (found.number, found.whole)).collect();
+    let greatest = below.keys().copied().max().unwrap_or_default();
+    let wanted = kind.to_owned();
+    let rows: Vec<In<ResourceRow>> = metadata
+        .read(move |connection| {
+            row::list(connection, &[], None, usize::MAX, |row: &In<ResourceRow>| row.record.kind == wanted)
+        })
+        .await?;
+    for row in rows {
+        let whole = below.remove(&row.record.info.number).unwrap_or_default();
+        if !whole || row.record.info.data.is_none() {
+            let (namespace, name) = (&row.namespace, &row.record.info.name);
+            tracing::info!(kind, %namespace, %name, "this is not there any more; its row is dropped");
+            metadata
+                .write(move |change| Ok(resources::remove(change, &row.namespace.parse()?, &row.record)?))
+                .await?;
+        }
+    }
+    if trust == Trust::Whole {
+        let debris = below.into_keys().map(|number| number.to_string()).collect();
+        bury(metadata, resource_kind(kind), debris).await?;
+    }
+    Ok(greatest)
 }
 
 /// Drops rows without a blob, and buries blobs and ingests without a row.

@@ -6,7 +6,7 @@ use corten_content_store::ContentStore;
 use corten_disk::Disk;
 use corten_snapshotter::Snapshotter;
 
-use crate::{EventSink, NoEvents};
+use crate::{Collectible, EventSink, NoEvents};
 
 /// Whether a blob that one namespace has can be had by another without sending its bytes (T11, G04).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Options {
     pub content: Arc<dyn ContentStore>,
     /// Where trees are, by the name that clients use (`overlayfs`).
     pub snapshotters: BTreeMap<String, Arc<dyn Snapshotter>>,
+    /// What looks after things that are collected like snapshots, by their kind (`mount`).
+    pub collectibles: BTreeMap<String, Arc<dyn Collectible>>,
     /// Whether blobs are shared.
     pub content_sharing: ContentSharing,
     /// Who hears of changes.
@@ -52,6 +54,7 @@ impl Options {
             path: path.into(),
             content,
             snapshotters: BTreeMap::new(),
+            collectibles: BTreeMap::new(),
             content_sharing: ContentSharing::default(),
             events: Arc::new(NoEvents),
             schedule: corten_gc::Schedule::default(),

@@ -145,6 +145,21 @@ impl Default for Sandbox {
     }
 }
 
+/// Something that another part looks after (G07).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceInfo {
+    /// Its name: any text.
+    pub name: String,
+    /// What the part that looks after it calls it; never given twice.
+    pub number: u64,
+    /// Its labels; they are not checked for size (X11).
+    pub labels: Labels,
+    /// What that part wants to remember, kept byte for byte; `None` until the thing is finished.
+    pub data: Option<bytes::Bytes>,
+    /// When it was begun.
+    pub created_at: SystemTime,
+}
+
 /// A namespace and its labels (§1.9).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamespaceInfo {

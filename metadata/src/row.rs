@@ -230,6 +230,14 @@ impl Values {
         }
     }
 
+    pub(crate) fn optional_blob(&mut self) -> Result<Option<Vec<u8>>> {
+        match self.values.next() {
+            Some(Value::Blob(blob)) => Ok(Some(blob)),
+            Some(Value::Null) => Ok(None),
+            _ => Err(self.damaged()),
+        }
+    }
+
     pub(crate) fn integer(&mut self) -> Result<i64> {
         match self.values.next() {
             Some(Value::Integer(number)) => Ok(number),

@@ -52,3 +52,11 @@ CREATE TABLE back_references (
 CREATE INDEX back_references_by_id ON back_references (namespace, kind, id);
 CREATE TABLE tombstones (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, id TEXT NOT NULL);
 ";
+
+/// The statements from version 1 to version 2.
+pub(crate) const VERSION_2: &str = "
+CREATE TABLE resources (
+    namespace TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL,
+    labels TEXT NOT NULL, data BLOB, created_at INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (namespace, kind, name)) WITHOUT ROWID;
+";

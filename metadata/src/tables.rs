@@ -6,7 +6,7 @@ use corten_database::rusqlite::types::Value;
 use corten_types::{Descriptor, Digest, Labels, Namespace, Result};
 
 use crate::{
-    Container, Image, Lease, NamespaceInfo, Runtime, Sandbox,
+    Container, Image, Lease, NamespaceInfo, ResourceInfo, Runtime, Sandbox,
     row::{self, Record, Values},
 };
 
@@ -216,6 +216,46 @@ impl Record for In<Lease> {
         let namespace = values.text()?;
         let record = Lease { id: values.text()?, labels: values.labels()?, created_at: values.time()? };
         Ok(Self { namespace, record })
+    }
+}
+
+/// A thing of a kind that another part looks after.
+#[derive(Clone, Debug)]
+pub(crate) struct ResourceRow {
+    pub(crate) kind: String,
+    pub(crate) info: ResourceInfo,
+}
+
+impl Record for In<ResourceRow> {
+    const TABLE: &'static str = "resources";
+    const COLUMNS: &'static [&'static str] =
+        &["namespace", "kind", "name", "number", "labels", "data", "created_at"];
+    const KEYS: usize = 3;
+
+    fn to_values(&self) -> Vec<Value> {
+        let ResourceRow { kind, info } = &self.record;
+        vec![
+            row::text(&self.namespace),
+            row::text(kind),
+            row::text(&info.name),
+            row::size(info.number),
+            row::labels(&info.labels),
+            info.data.as_ref().map_or(Value::Null, |data| Value::Blob(data.to_vec())),
+            row::time(info.created_at),
+        ]
+    }
+
+    fn from_values(values: &mut Values) -> Result<Self> {
+        let namespace = values.text()?;
+        let kind = values.text()?;
+        let info = ResourceInfo {
+            name: values.text()?,
+            number: values.size()?,
+            labels: values.labels()?,
+            data: values.optional_blob()?.map(Into::into),
+            created_at: values.time()?,
+        };
+        Ok(Self { namespace, record: ResourceRow { kind, info } })
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use corten_types::{Error, Namespace, Result};
 
-use crate::{Containers, Content, Images, Leases, Metadata, Sandboxes, Snapshots};
+use crate::{Containers, Content, Images, Leases, Metadata, Resources, Sandboxes, Snapshots};
 
 /// One namespace, seen by a caller that may hold a lease (X03, X06). Cheap to make and to clone.
 #[derive(Clone)]
@@ -57,6 +57,14 @@ impl View {
     /// `InvalidArgument` if there is no such snapshotter (S01).
     pub fn snapshots(&self, name: &str) -> Result<Snapshots> {
         Snapshots::new(self.clone(), name)
+    }
+
+    /// Its things of the kind `kind`, for the part that looks after them.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if nothing looks after that kind.
+    pub fn resources(&self, kind: &str) -> Result<Resources> {
+        Resources::new(self.clone(), kind)
     }
 
     /// Runs something that must be finished once it is begun, even if the caller does not wait for it.

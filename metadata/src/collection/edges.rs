@@ -61,7 +61,7 @@ pub(super) fn container(
 /// One resource of a lease, flat or whole (G17).
 pub(super) fn resource(namespace: &Arc<str>, flat: bool, kind: &str, id: &str, found: &mut Vec<Node>) {
     if let Some(node) = Node::of_resource(namespace, kind, id) {
-        let can_be_flat = node.kind != Kind::Ingest;
+        let can_be_flat = !matches!(node.kind, Kind::Ingest | Kind::Resource);
         found.push(if flat && can_be_flat { node.flat() } else { node });
     }
 }

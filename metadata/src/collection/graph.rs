@@ -11,7 +11,7 @@ use crate::{
     Image, Lease, Sandbox,
     node::{self, Kind, Node},
     row::{self, Record},
-    tables::{BlobRow, In, IngestRow, SnapshotRow},
+    tables::{BlobRow, In, IngestRow, ResourceRow, SnapshotRow},
 };
 
 /// Copies nodes, edges and roots to memory in one pass.
@@ -24,6 +24,7 @@ pub(super) fn read(connection: &Connection, now: SystemTime) -> Result<Graph<Nod
     reader.blobs()?;
     reader.ingests()?;
     reader.snapshots()?;
+    reader.resources()?;
     reader.back_references()?;
     Ok(reader.graph)
 }
@@ -172,6 +173,19 @@ impl Reader<'_> {
             reader.connect(&whole);
             edges::flat_snapshot(&namespace, &row, &mut reader.found);
             reader.connect(&flat);
+        })
+    }
+
+    /// What is being made stays until it is finished; then something else must name it (G13, G14).
+    fn resources(&mut self) -> Result<()> {
+        self.each(|reader, row: In<ResourceRow>| {
+            let namespace = reader.name(&row.namespace);
+            let ResourceRow { kind, info } = &row.record;
+            let node = Node::resource(&namespace, kind, &info.name);
+            if info.data.is_none() {
+                reader.graph.root(node.clone());
+            }
+            reader.graph.candidate(node);
         })
     }
 

@@ -8,6 +8,7 @@ use corten_types::{Digest, ErrorKind, Result};
 use crate::{
     Metadata,
     content::{self, BLOBS, INGESTS},
+    resources::{self, RESOURCES},
     row, sequence, snapshots,
 };
 
@@ -112,9 +113,25 @@ async fn remove(metadata: &Metadata, tombstone: &Tombstone) -> Result<Fate> {
         INGESTS => fate(metadata.content().abort(&tombstone.id).await),
         kind => match kind.strip_prefix("snapshots/") {
             Some(name) => remove_snapshot(metadata, name, &tombstone.id).await,
-            None => Ok(Fate::Nothing),
+            None => match kind.strip_prefix(RESOURCES) {
+                Some(kind) => remove_resource(metadata, kind, &tombstone.id).await,
+                None => Ok(Fate::Nothing),
+            },
         },
     }
+}
+
+/// Numbers are never given twice, so nobody can begin to need it now.
+async fn remove_resource(metadata: &Metadata, kind: &str, number: &str) -> Result<Fate> {
+    let Ok(number) = number.parse() else { return Ok(Fate::Nothing) };
+    let Some(collectible) = metadata.inner.collectibles.get(kind).cloned() else {
+        return Ok(Fate::Postponed);
+    };
+    let wanted = kind.to_owned();
+    if metadata.read(move |connection| resources::is_owned(connection, &wanted, number)).await? {
+        return Ok(Fate::Nothing);
+    }
+    fate(collectible.remove(number).await)
 }
 
 /// Under the lock of the digest, so that nobody who commits it now loses it.

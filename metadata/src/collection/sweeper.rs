@@ -9,8 +9,8 @@ use crate::{
     change::Change,
     content, images, leases,
     node::{self, Kind, Node},
-    row, snapshots,
-    tables::{BlobRow, In, IngestRow, SnapshotRow},
+    resources, row, snapshots,
+    tables::{BlobRow, In, IngestRow, ResourceRow, SnapshotRow},
 };
 
 /// Reads edges and removes rows in a transaction of the writer.
@@ -32,7 +32,7 @@ impl<'a, 'b> Sweeper<'a, 'b> {
     }
 
     fn snapshot(&self, node: &Node) -> Result<Option<SnapshotRow>> {
-        let (snapshotter, key) = node.snapshot_parts();
+        let (snapshotter, key) = node.parts();
         row::get(self.change.connection, &[&node.namespace, snapshotter, key])
     }
 
@@ -99,6 +99,7 @@ impl<'a, 'b> Sweeper<'a, 'b> {
                 }
             }
             Kind::Lease => self.lease_edges(node, found)?,
+            Kind::Resource => {}
         }
         self.back_references(node, found)
     }
@@ -161,6 +162,13 @@ impl Store<Node> for Sweeper<'_, '_> {
             Kind::Ingest => {
                 let Some(row) = self.ingest(node)? else { return Ok(false) };
                 content::remove_ingest(self.change, &row)?;
+            }
+            Kind::Resource => {
+                let (kind, name) = node.parts();
+                let found: Option<In<ResourceRow>> =
+                    row::get(self.change.connection, &[&node.namespace, kind, name])?;
+                let Some(row) = found else { return Ok(false) };
+                resources::remove(self.change, &namespace, &row.record)?;
             }
             Kind::Lease => return leases::remove(self.change, &namespace, &node.id),
             Kind::Container | Kind::Sandbox => return Ok(false),

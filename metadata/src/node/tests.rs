@@ -39,6 +39,17 @@ fn images_are_referred_to_by_name_and_containers_only_backwards() {
 }
 
 #[test]
+fn only_known_kinds_of_collected_things_are_referred_to() {
+    for key in ["gc.ref.mount", "gc.ref.mount.rootfs", "gc.ref.mount/0"] {
+        let found = targets(&format!("containerd.io/{key}"), "m");
+        assert_eq!(found, [(Kind::Resource, "mount/m".to_owned())], "{key}");
+    }
+    for key in ["gc.ref.mounts", "gc.ref.stream", "gc.ref.mountX.0"] {
+        assert_eq!(targets(&format!("containerd.io/{key}"), "m"), [], "{key}");
+    }
+}
+
+#[test]
 fn a_malformed_expiry_counts_as_none() {
     let labels = |value: &str| Labels::from([(EXPIRE.to_owned(), value.to_owned())]);
     assert!(expires_at(&labels("soon")).is_none());

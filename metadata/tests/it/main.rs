@@ -7,6 +7,7 @@ mod doubles;
 mod faults;
 mod model;
 mod opening;
+mod resources;
 mod rows;
 mod snapshots;
 mod support;
