@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tonic::Request;
 
 /// How long containerd may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const LEASE: &str = "case";
 

@@ -11,7 +11,7 @@ use corten_types::{Algorithm, Digest, ErrorKind, Result};
 use crate::{BlobInfo, CommitOptions, ContentStore, Hasher, Ingest, IngestOptions};
 
 /// How long a store in another process may take to notice that a writer is gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn sha256(bytes: &[u8]) -> Digest {
     Hasher::digest_of(Algorithm::Sha256, bytes)

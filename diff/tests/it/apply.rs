@@ -263,7 +263,7 @@ async fn a_dropped_call_gives_its_place_to_the_next() {
     assert!(gone.is_err());
     let plain = layer();
     let next = scene.apply(OCI, &plain);
-    tokio::time::timeout(std::time::Duration::from_secs(20), next).await.unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(60), next).await.unwrap().unwrap();
 }
 
 fn shell(id: &str, accepts: &str, returns: &str, script: &str) -> StreamProcessor {

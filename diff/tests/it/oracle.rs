@@ -40,7 +40,7 @@ impl Containerd {
             .spawn()
             .ok()?;
         let containerd = Self { folder, child };
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !containerd.ctr(&["version"]).status.success() {
             assert!(Instant::now() < deadline, "containerd does not answer");
             std::thread::sleep(Duration::from_millis(20));

@@ -52,7 +52,7 @@ fn text(envelope: &Envelope) -> &str {
 
 /// The next thing, which must come.
 async fn next(subscription: &mut Subscription) -> Option<Result<Arc<Envelope>>> {
-    tokio::time::timeout(Duration::from_secs(20), subscription.recv()).await.expect("nothing came")
+    tokio::time::timeout(Duration::from_secs(60), subscription.recv()).await.expect("nothing came")
 }
 
 /// What can be taken without waiting.

@@ -27,7 +27,7 @@ async fn an_absent_server_is_unavailable_when_it_is_called() {
 async fn a_server_that_comes_a_little_later_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let connection =
-        Connection::unix_with_patience(&folder.path().join("grpc.sock"), Duration::from_secs(20));
+        Connection::unix_with_patience(&folder.path().join("grpc.sock"), Duration::from_secs(60));
     let proxy = ContentProxy::new(&connection, scope());
     let call = tokio::spawn(async move { proxy.list(&Filters::all(), None, 1).await });
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -52,7 +52,7 @@ impl Bundle {
 
     /// Waits until the runtime reports `status`.
     pub(crate) async fn until(&self, status: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let state = self.runtime.state(&self.id).await.unwrap();
             if state.status == status {

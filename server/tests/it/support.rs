@@ -39,7 +39,7 @@ use crate::memory::{EchoDiffer, MemorySnapshotter};
 const DRAIN: Duration = Duration::from_millis(200);
 
 /// How long anything may take before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn own() -> SocketOptions {
     SocketOptions {

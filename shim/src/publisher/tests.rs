@@ -65,7 +65,7 @@ async fn events_wait_for_the_daemon_and_come_in_order() {
     }
     let seen = Seen::default();
     let mut first = daemon(&socket, &seen, 0).await;
-    publisher.flush(Duration::from_secs(20)).await;
+    publisher.flush(Duration::from_secs(60)).await;
     assert_eq!(seen.lock().unwrap().iter().map(|event| event.1).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
 
     // A daemon that was restarted gets what happened meanwhile.
@@ -75,7 +75,7 @@ async fn events_wait_for_the_daemon_and_come_in_order() {
     start(&publisher, 5);
     start(&publisher, 6);
     let _second = daemon(&socket, &seen, 0).await;
-    publisher.flush(Duration::from_secs(20)).await;
+    publisher.flush(Duration::from_secs(60)).await;
     let pids: Vec<u32> = seen.lock().unwrap().iter().map(|event| event.1).collect();
     assert_eq!(pids, [0, 1, 2, 3, 4, 5, 6]);
 }
@@ -90,7 +90,7 @@ async fn an_event_that_is_refused_again_and_again_makes_way_for_the_next() {
     run(&publisher);
     start(&publisher, 1);
     start(&publisher, 2);
-    publisher.flush(Duration::from_secs(20)).await;
+    publisher.flush(Duration::from_secs(60)).await;
     assert_eq!(*seen.lock().unwrap(), [("/tasks/start".to_owned(), 2)]);
 }
 
@@ -143,7 +143,7 @@ async fn without_a_socket_the_publish_binary_is_run() {
         async move { publisher.run(reaper).await }
     });
     start(&publisher, 7);
-    publisher.flush(Duration::from_secs(20)).await;
+    publisher.flush(Duration::from_secs(60)).await;
     let text = std::fs::read_to_string(output).unwrap();
     let mut lines = text.lines();
     assert_eq!(

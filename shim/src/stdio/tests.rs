@@ -169,7 +169,7 @@ async fn a_log_helper_gets_both_outputs_and_a_clean_environment() {
     File::from(io.stdout.unwrap()).write_all(b"out\n").unwrap();
     File::from(io.stderr.unwrap()).write_all(b"err\n").unwrap();
     let expected = "word value default one none\nout\nerr\n";
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while std::fs::read_to_string(&output).unwrap_or_default() != expected {
         assert!(std::time::Instant::now() < deadline, "{:?}", std::fs::read_to_string(&output));
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -42,7 +42,7 @@ macro_rules! root_or_skip {
 pub(crate) const SHIM: &str = env!("CARGO_BIN_EXE_containerd-shim-runc-v2");
 
 /// How long anything may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Whether a program is a file, or in `PATH`.
 pub(crate) fn installed(program: &str) -> bool {

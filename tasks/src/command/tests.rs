@@ -7,7 +7,7 @@ fn shell(script: &str) -> Command {
     command
 }
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn output_is_kept_apart_or_together() {
@@ -26,7 +26,7 @@ async fn output_is_kept_apart_or_together() {
 
 #[tokio::test]
 async fn a_daemon_that_keeps_the_output_open_is_not_waited_for() {
-    let output = run(shell("sleep 60 & echo $!"), b"", Streams::Merged, LIMIT).await.unwrap();
+    let output = run(shell("sleep 1000 & echo $!"), b"", Streams::Merged, LIMIT).await.unwrap();
     let pid: i32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
     rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }

@@ -4,7 +4,7 @@ use futures::{FutureExt, future::join_all};
 use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
 use tokio::net::UnixListener;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn listen() -> (tempfile::TempDir, UnixListener, Bootstrap) {
     let folder = tempfile::tempdir().unwrap();

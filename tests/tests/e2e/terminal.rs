@@ -10,6 +10,8 @@ fn a_shell_on_a_terminal_answers_and_is_resized() {
     let id = fixture.daemon.container("tty");
     let command = fixture.ctr.command(&fixture.words("run", &["--rm", "-t"], &id, &["sh"]));
     let mut terminal = Pty::spawn(command).unwrap();
+    // What is typed before the program has set up its terminal may be lost.
+    terminal.wait_for("# ").unwrap();
     terminal.type_in("echo $((6*7))\n").unwrap();
     terminal.wait_for("42").unwrap();
     terminal.type_in("stty size\n").unwrap();
@@ -32,6 +34,7 @@ fn an_exec_on_a_terminal_answers() {
     fixture.detached(&[], "host", &["sleep", "1000"]);
     let command = fixture.ctr.command(&["tasks", "exec", "-t", "--exec-id", "shell", "host", "sh"]);
     let mut terminal = Pty::spawn(command).unwrap();
+    terminal.wait_for("# ").unwrap();
     terminal.type_in("tty; echo $((6*7))\n").unwrap();
     terminal.wait_for("42").unwrap();
     assert!(terminal.shown().contains("/dev/pts/"), "{}", terminal.shown());
