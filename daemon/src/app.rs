@@ -31,8 +31,8 @@ use crate::{
     cli::{REVISION, VERSION},
     config::{Settings, SocketSettings},
     identity,
+    plugin_details::PluginDetails,
     plugins::{Plugins, local, plugin},
-    runtime_info::RuntimeInfo,
     stores,
 };
 
@@ -153,7 +153,7 @@ impl App {
             pid_namespace: identity::pid_namespace(),
             deprecations: Vec::new(),
             plugins: plugins.finish(&required_plugins)?,
-            plugin_info: Some(Arc::new(RuntimeInfo { tasks: tasks.clone() })),
+            plugin_info: Some(Arc::new(PluginDetails { tasks: tasks.clone(), metadata: metadata.clone() })),
         };
         let mut diff = DiffService::new(metadata.clone()).with_sync_fs(sync_fs);
         if let Some(differ) = differ {

@@ -7,7 +7,7 @@ pub mod config;
 pub mod hook;
 pub mod identity;
 pub mod logging;
+mod plugin_details;
 mod plugins;
 pub mod publish;
-mod runtime_info;
 mod stores;

@@ -4,6 +4,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Instant,
 };
 
 use corten_types::{Error, Result};
@@ -29,6 +30,8 @@ pub(crate) trait Job: Send {
     fn fail(self: Box<Self>, error: Error);
     /// Whether it frees space, so that the reserve may be given up for it.
     fn frees_space(&self) -> bool;
+    /// When its caller began to wait.
+    fn queued_at(&self) -> Instant;
 }
 
 pub(crate) struct Operation<T, F, A> {
@@ -38,11 +41,20 @@ pub(crate) struct Operation<T, F, A> {
     pub(crate) frees_space: bool,
     pub(crate) result: Option<Result<T, Refusal>>,
     pub(crate) answered: bool,
+    queued_at: Instant,
 }
 
 impl<T, F, A> Operation<T, F, A> {
     pub(crate) fn new(cell: Arc<Cell<T>>, operation: F, after: A, frees_space: bool) -> Box<Self> {
-        Box::new(Self { cell, operation, after: Some(after), frees_space, result: None, answered: false })
+        Box::new(Self {
+            cell,
+            operation,
+            after: Some(after),
+            frees_space,
+            result: None,
+            answered: false,
+            queued_at: Instant::now(),
+        })
     }
 
     fn answer(&mut self, result: Result<T>) {
@@ -88,6 +100,10 @@ where
 
     fn frees_space(&self) -> bool {
         self.frees_space
+    }
+
+    fn queued_at(&self) -> Instant {
+        self.queued_at
     }
 }
 

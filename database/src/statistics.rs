@@ -87,10 +87,39 @@ pub struct Statistics {
     pub commit_micros: Histogram,
     /// Microseconds that a batch ran before its commit.
     pub run_micros: Histogram,
+    /// Microseconds from the moment a caller came with an operation to its answer: the wait for the batches before, the
+    /// batch and its commit. Whatever holds callers up, other callers and housekeeping alike, is in here.
+    pub wait_micros: Histogram,
+    /// Operations whose caller waited longer than [`Statistics::LONG_WAIT`].
+    pub long_waits: u64,
     /// Checkpoints that were begun without being asked for.
     pub checkpoints: u64,
     /// Checkpoints that failed; they are tried again.
     pub checkpoint_failures: u64,
     /// The length of the write-ahead log in bytes after the last commit.
     pub wal_bytes: u64,
+}
+
+impl Statistics {
+    /// A caller that waits longer than this was held up.
+    pub const LONG_WAIT: Duration = Duration::from_millis(50);
+
+    pub(crate) fn record_wait(&mut self, time: Duration) {
+        self.wait_micros.record_time(time);
+        self.long_waits += u64::from(time > Self::LONG_WAIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_long_when_it_passes_the_limit() {
+        let mut statistics = Statistics::default();
+        statistics.record_wait(Statistics::LONG_WAIT);
+        assert_eq!((statistics.long_waits, statistics.wait_micros.count()), (0, 1));
+        statistics.record_wait(Statistics::LONG_WAIT + Duration::from_micros(1));
+        assert_eq!((statistics.long_waits, statistics.wait_micros.largest()), (1, 50_001));
+    }
 }

@@ -200,7 +200,14 @@ impl Writer {
     }
 
     fn settle(&mut self, batch: Vec<Box<dyn Job>>) {
-        self.core.statistics().operations += batch.len() as u64;
+        {
+            let now = Instant::now();
+            let mut statistics = self.core.statistics();
+            statistics.operations += batch.len() as u64;
+            for job in &batch {
+                statistics.record_wait(now.saturating_duration_since(job.queued_at()));
+            }
+        }
         batch.into_iter().for_each(Job::settle);
     }
 

@@ -31,7 +31,7 @@ mod view;
 
 pub use containers::Containers;
 pub use content::Content;
-pub use corten_database::Health;
+pub use corten_database::{Health, Histogram, Statistics as DatabaseStatistics};
 pub use images::Images;
 pub use leases::Leases;
 pub use metadata::Metadata;

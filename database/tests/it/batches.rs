@@ -29,6 +29,7 @@ fn operations_that_wait_are_committed_together() {
     assert_eq!(after.batch_lengths.largest(), 100);
     assert_eq!(after.operations - before.operations, 101);
     assert!(after.wal_bytes > 0 && after.commit_micros.count() == after.commits);
+    assert_eq!(after.wait_micros.count(), after.operations, "every caller's wait is counted");
 }
 
 #[test]
