@@ -1,17 +1,20 @@
 //! Copying the write-ahead log into the database, beside the writer.
 
 use std::{
+    io,
+    os::unix::fs::FileExt,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
-use corten_types::Result;
+use corten_types::{Error, Result};
 use rusqlite::Connection;
 
 use crate::{
     connection::{self, Role},
-    core::Core,
+    core::{Core, out_of_order},
     error::Doing,
+    marker::beside,
 };
 
 /// What a checkpoint did.
@@ -150,4 +153,34 @@ pub(crate) fn run(connection: &Connection, mode: Mode) -> Result<Checkpoint> {
     let (busy, log_pages, copied_pages): (i64, i64, i64) = answer.doing(what)?;
     let count = |pages: i64| u64::try_from(pages).unwrap_or(0);
     Ok(Checkpoint { busy: busy != 0, log_pages: count(log_pages), copied_pages: count(copied_pages) })
+}
+
+/// How much of the log is in memory while it is written over itself: bytes.
+const RENEWED_TOGETHER_BYTES: usize = 1 << 20;
+
+/// Writes the log over itself and syncs it. Nobody may have the database open.
+///
+/// After a sync that failed, the kernel shows bytes that may never have reached the disk and does not try them again;
+/// another sync succeeds without them. To copy such a log into the database would not do: until it is cut durably, what
+/// a power cut leaves of the log would hide newer pages of the database behind older ones.
+pub(crate) fn renew_log(core: &Core) -> Result<()> {
+    let path = beside(&core.path, "-wal");
+    let renewed = || -> io::Result<()> {
+        let mut file = match core.disk.open_append(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        let mut buffer = vec![0; RENEWED_TOGETHER_BYTES];
+        let mut offset = 0;
+        loop {
+            let length = file.reader().read_at(&mut buffer, offset)?;
+            if length == 0 {
+                return file.sync_all();
+            }
+            file.write_all_at(&buffer[..length], offset)?;
+            offset += length as u64;
+        }
+    };
+    renewed()
+        .map_err(|error| out_of_order(core, Error::io(format!("cannot renew {}", path.display()), error)))
 }

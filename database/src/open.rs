@@ -78,6 +78,11 @@ pub(crate) fn open(core: &Core, migrations: &[Migration]) -> Result<Opened> {
     let mut findings = Findings::default();
     let marker = read_marker(core, &mut findings)?;
     judge_files(core, marker.as_ref(), &mut findings)?;
+    match checkpoint::renew_log(core) {
+        // In place there is room where there was: without it the log is as durable as the last process left it.
+        Err(error) if error.kind() == ErrorKind::ResourceExhausted => {}
+        result => result?,
+    }
     let (connection, found) = match examine(core, migrations.len()) {
         Ok(examined) => examined,
         Err(error) if is_damage(&error) || error.kind() == ErrorKind::DataLoss => {
@@ -139,8 +144,7 @@ fn begin(
 
 /// Copies what was recovered from the log into the database and begins the log anew.
 ///
-/// A sync of the last process may have failed before it died. Then the log can be read, from memory, and is not on the
-/// disk, and what is appended to it would be lost with it.
+/// It was written over itself before it was read, so that what a power cut leaves of it meanwhile is the same.
 fn settle_log(core: &Core, connection: &Connection) -> Result<()> {
     match checkpoint::run(connection, Mode::Truncate) {
         Ok(done) if done.busy => {

@@ -224,16 +224,10 @@ impl Writer {
         self.core.statistics().reopened += 1;
         let _nobody_reads = self.core.readers.block();
         self.core.checkpointer.disconnect();
+        // Before anybody reads it: what is read is then also what a power cut leaves.
+        checkpoint::renew_log(&self.core)?;
         let mut connection = self.core.open(Role::Writer)?;
         let commits = record::commits(&connection)?;
-        if commits > self.commits {
-            // The failed commit is in the log, but its sync may have failed, and the kernel does not try again what
-            // it could not write. Copied into the database and synced there, it is durable.
-            let done = checkpoint::run(&connection, Mode::Truncate)?;
-            if done.busy {
-                return Err(Error::unavailable("the write-ahead log could not be copied into the database"));
-            }
-        }
         guard_commits(&mut connection, &self.may_commit)?;
         self.commits = commits;
         self.connection = Some(connection);

@@ -138,8 +138,11 @@ async fn check(root: &Path, ledger: &Ledger, what: &str) {
     stores.metadata.close().await.unwrap();
 }
 
+/// In memory where that can be: the script knows what was synced, a real sync only takes time.
 fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
+    let memory = Path::new("/dev/shm");
+    let beside = tempfile::Builder::new().prefix("corten-sweep").tempdir_in(memory);
+    beside.or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn root_of(folder: &TempDir) -> PathBuf {
@@ -157,9 +160,14 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Every how manyth operation is cut. A soak sets 1 and tries all states.
+/// Every how manyth operation is cut. For each, one state of the disk is tried, in turn.
 fn stride() -> usize {
-    std::env::var("CORTEN_SWEEP_STRIDE").ok().and_then(|text| text.parse().ok()).unwrap_or(23)
+    std::env::var("CORTEN_SWEEP_STRIDE").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
+}
+
+/// Whether every state of the disk is tried for each cut, as a soak does.
+fn tries_all_states() -> bool {
+    std::env::var_os("CORTEN_SWEEP_STATES").is_some_and(|value| value == "all")
 }
 
 fn sweep(script_of: impl Fn(&Path, usize) -> Arc<Script>, what: &str) {
@@ -176,11 +184,14 @@ fn sweep(script_of: impl Fn(&Path, usize) -> Arc<Script>, what: &str) {
         let _ = runtime.block_on(scenario(&root, &script.disk(), &mut ledger));
         fired += usize::from(script.has_fired());
         let all = Unsynced::ALL;
-        let states = if stride == 1 { &all[..] } else { &all[number % all.len()..=number % all.len()] };
+        let states =
+            if tries_all_states() { &all[..] } else { &all[number % all.len()..=number % all.len()] };
         for &unsynced in states {
             let target = self::folder();
             script.after_power_loss(unsynced, target.path()).unwrap();
-            let what = format!("{what} {number} of {count}, {unsynced:?}, last {:?}", script.log().last());
+            let log = script.log();
+            let what =
+                format!("{what} {:?} of {count}, {unsynced:?}, last {:?}", log.get(number), log.last());
             runtime.block_on(check(&root_of(&target), &ledger, &what));
         }
     }
