@@ -144,6 +144,10 @@ impl Driver for Overlay {
         upper(trees, id)
     }
 
+    fn manifest(&self, trees: &Trees, id: u64) -> PathBuf {
+        trees.folder(id).join("manifest")
+    }
+
     fn rebases(&self) -> bool {
         true
     }

@@ -3,6 +3,7 @@
 mod contract;
 mod fields;
 mod local;
+pub mod manifest;
 mod metastore;
 #[cfg(feature = "testsuite")]
 pub mod testsuite;
@@ -10,7 +11,7 @@ mod trees;
 mod usage;
 
 pub use contract::{Kind, SnapshotInfo, SnapshotKeeper, SnapshotReader, SnapshotWriter, Snapshotter, Usage};
-pub use local::{Driver, LocalSnapshotter, OpenReport, Placement, Removal};
+pub use local::{Driver, LocalSnapshotter, OpenReport, Placement, Removal, Tree, TreeManifest};
 pub use metastore::{Metastore, Row};
 pub use trees::Trees;
 pub use usage::disk_usage;

@@ -3,8 +3,9 @@
 mod blocking;
 mod driver;
 mod open;
+mod recording;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use crate::{Kind, SnapshotInfo, SnapshotKeeper, SnapshotReader, SnapshotWriter, 
 use blocking::Blocking;
 pub use driver::{Driver, Placement, Removal};
 pub use open::OpenReport;
+pub use recording::{RecordTrees, Recorder};
 
 /// A snapshotter with its rows in a [`Metastore`](crate::Metastore) and its folders in [`Trees`](crate::Trees); `D` says what is in the folders and how
 /// they are mounted. Cheap to clone; clones are the same snapshotter.
@@ -23,6 +25,27 @@ pub use open::OpenReport;
 /// Calls run in tokio's blocking pool. One that was begun is finished, also if nobody waits for it any more.
 #[derive(Debug)]
 pub struct LocalSnapshotter<D>(Arc<Blocking<D>>);
+
+/// The files of one snapshot, without its parents'.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// The number of the snapshot.
+    pub id: u64,
+    /// Where its files are, absolute. A view may have none of its own: then this is not there.
+    pub path: PathBuf,
+    /// The manifest of the files. Without one nobody can say whether they changed: something else than a layer put
+    /// them there, or it was committed by a version that kept none.
+    pub manifest: Option<TreeManifest>,
+}
+
+/// A manifest that a committed snapshot must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeManifest {
+    /// Where it is, absolute. If it is not there, or damaged, it is lost.
+    pub path: PathBuf,
+    /// The checksum that its [`Seal`](crate::manifest::Seal) must have.
+    pub checksum: u32,
+}
 
 impl<D> Clone for LocalSnapshotter<D> {
     fn clone(&self) -> Self {
@@ -79,6 +102,15 @@ impl<D: Driver> LocalSnapshotter<D> {
         self.run(move |inner| Ok(inner.metastore.committed_from(&key)?.map(|row| row.info))).await
     }
 
+    /// Where the files of `key` are, and what proves that they are still what a layer put there.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no such snapshot. Others: those of the database.
+    pub async fn tree(&self, key: &str) -> Result<Tree> {
+        let key = key.to_owned();
+        self.run(move |inner| inner.tree(&key)).await
+    }
+
     /// Ends the quarantine that [`LocalSnapshotter::report`] told of: what has no row is removed at the next open.
     ///
     /// # Errors
@@ -104,6 +136,12 @@ impl<D: Driver> LocalSnapshotter<D> {
         tokio::task::spawn_blocking(move || work(&inner)).await.unwrap_or_else(|error| {
             Err(Error::internal("an operation on snapshots did not finish").with_source(error))
         })
+    }
+}
+
+impl<D: Driver> RecordTrees for LocalSnapshotter<D> {
+    fn record(&self, tree: &Path) -> Result<Option<Recorder>> {
+        self.0.record(tree)
     }
 }
 

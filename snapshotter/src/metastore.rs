@@ -30,6 +30,8 @@ pub struct Row {
     pub info: SnapshotInfo,
     /// What it takes, if it is committed.
     pub usage: Option<Usage>,
+    /// The checksum of the manifest of its files, if it has one.
+    pub manifest: Option<u32>,
 }
 
 /// A row and the numbers of the snapshots below it.
@@ -178,7 +180,7 @@ impl Metastore {
 
     /// Adds the snapshot `id`, whose folder is there and stands on `parents`.
     pub(crate) fn insert(&self, id: u64, info: SnapshotInfo, parents: Vec<u64>) -> Result<()> {
-        let row = Row { id, key: info.name.clone(), info, usage: None };
+        let row = Row { id, key: info.name.clone(), info, usage: None, manifest: None };
         let operation = move |connection: &_| -> Result<(), Refusal> {
             if check_new(connection, &row.key, &row.info.parent)? != parents {
                 return Err(Error::unavailable(format!(
@@ -200,7 +202,7 @@ impl Metastore {
     /// Makes the active snapshot `key`, which must still be number `id`, the committed `name`.
     pub(crate) fn commit(&self, change: Commit) -> Result<()> {
         let operation = move |connection: &_| -> Result<(), Refusal> {
-            let Commit { id, name, key, labels, parent, usage, now } = &change;
+            let Commit { id, name, key, labels, parent, usage, manifest, now } = &change;
             let mut row = check_commit(connection, name, key, parent)?;
             if row.id != *id {
                 return Err(not_found(key).into());
@@ -214,6 +216,7 @@ impl Metastore {
                 updated_at: *now,
             };
             row.usage = Some(*usage);
+            row.manifest = *manifest;
             rows::put(connection, &row)
         };
         self.database.write(operation).wait()
@@ -285,6 +288,7 @@ pub(crate) struct Commit {
     /// Empty: the parent stays as it is.
     pub(crate) parent: String,
     pub(crate) usage: Usage,
+    pub(crate) manifest: Option<u32>,
     pub(crate) now: std::time::SystemTime,
 }
 

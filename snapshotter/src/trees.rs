@@ -54,6 +54,50 @@ impl Trees {
         self.snapshots.join(id.to_string())
     }
 
+    /// A place for the manifest of snapshot `id` that is not in its folder: `<root>/manifests/<id>`.
+    #[must_use]
+    pub fn manifest(&self, id: u64) -> PathBuf {
+        self.manifests().join(id.to_string())
+    }
+
+    fn manifests(&self) -> PathBuf {
+        self.root.join("manifests")
+    }
+
+    /// The number in a path that is the folder of a snapshot, or leads into it.
+    pub(crate) fn id_of(&self, path: &Path) -> Option<u64> {
+        let name = path.strip_prefix(&self.snapshots).ok()?.iter().next()?.to_str()?;
+        name.parse().ok().filter(|id: &u64| id.to_string() == name)
+    }
+
+    /// Removes the manifests outside of folders whose snapshots `is_known` does not know.
+    pub(crate) fn sweep_manifests(&self, is_known: impl Fn(u64) -> bool) -> Result<()> {
+        let folder = self.manifests();
+        let cannot = |error| Error::io(format!("cannot list {}", folder.display()), error);
+        let listing = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listing => listing.map_err(cannot)?,
+        };
+        for entry in listing {
+            let name = entry.map_err(cannot)?.file_name();
+            let known = name.to_str().and_then(|name| name.parse().ok()).is_some_and(&is_known);
+            if !known {
+                self.remove_file(&folder.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a file. None is fine.
+    pub(crate) fn remove_file(&self, path: &Path) -> Result<()> {
+        if path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        self.disk
+            .remove_file(path)
+            .map_err(|error| Error::io(format!("cannot remove {}", path.display()), error))
+    }
+
     /// The disk that folders are made on.
     #[must_use]
     pub fn disk(&self) -> &Disk {

@@ -1,6 +1,7 @@
 //! What a folder takes on the disk.
 
 use std::collections::HashSet;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,15 +13,38 @@ use crate::Usage;
 /// The unit of `st_blocks`, whatever the filesystem's own blocks are.
 const BLOCK_BYTES: u64 = 512;
 
+/// What one look at every file of a folder tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Survey {
+    /// What it takes.
+    pub(crate) usage: Usage,
+    /// The number of names in it, without itself.
+    pub(crate) entries: u64,
+    /// The lengths of all files, each file once.
+    pub(crate) file_bytes: u64,
+    /// When anything in it was changed last, by whatever means: seconds and nanoseconds since 1970.
+    pub(crate) changed: (i64, i64),
+}
+
 /// Counts the blocks and inodes of `folder` (with itself) and all that is in it; a hard-linked file counts once
 /// (rows S10 and O11). What vanishes meanwhile does not count.
 ///
 /// # Errors
 /// Those of reading; `NotFound` if `folder` itself is not there.
 pub fn disk_usage(folder: &Path) -> Result<Usage> {
+    survey(folder).map(|survey| survey.usage)
+}
+
+/// Looks at every file of `folder` once.
+pub(crate) fn survey(folder: &Path) -> Result<Survey> {
     let cannot = |error: io::Error| Error::io(format!("cannot measure {}", folder.display()), error);
     let top = folder.symlink_metadata().map_err(cannot)?;
-    let mut usage = Usage { size_bytes: top.blocks() * BLOCK_BYTES, inodes: 1 };
+    let mut survey = Survey {
+        usage: Usage { size_bytes: top.blocks() * BLOCK_BYTES, inodes: 1 },
+        entries: 0,
+        file_bytes: 0,
+        changed: (top.ctime(), top.ctime_nsec()),
+    };
     let mut linked = HashSet::new();
     let mut waiting = vec![folder.to_owned()];
     while let Some(folder) = waiting.pop() {
@@ -34,14 +58,25 @@ pub fn disk_usage(folder: &Path) -> Result<Usage> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other.map_err(cannot)?,
             };
+            survey.entries += 1;
             if found.is_dir() {
                 waiting.push(entry.path());
             } else if found.nlink() > 1 && !linked.insert((found.dev(), found.ino())) {
                 continue;
             }
-            usage.size_bytes += found.blocks() * BLOCK_BYTES;
-            usage.inodes += 1;
+            survey.count(&found);
         }
     }
-    Ok(usage)
+    Ok(survey)
+}
+
+impl Survey {
+    fn count(&mut self, found: &Metadata) {
+        self.usage.size_bytes += found.blocks() * BLOCK_BYTES;
+        self.usage.inodes += 1;
+        if found.is_file() {
+            self.file_bytes = self.file_bytes.saturating_add(found.len());
+        }
+        self.changed = self.changed.max((found.ctime(), found.ctime_nsec()));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corten_disk::{Disk, FilesystemSync};
 use corten_filter::Filters;
@@ -10,7 +10,10 @@ use corten_types::{Error, Labels, Mount, Result, UpdateMask};
 
 use super::driver::{Driver, Placement, Removal};
 use super::open::{self, OpenReport};
+use super::recording::{Recorder, Recordings};
+use super::{Tree, TreeManifest};
 use crate::metastore::{Commit, now};
+use crate::usage::{Survey, survey};
 use crate::{Kind, Metastore, Row, SnapshotInfo, Trees, Usage, disk_usage};
 
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(super) struct Blocking<D> {
     watch: FilesystemSync,
     /// For each snapshot that was made since: a watch from before its first byte.
     watches: Mutex<HashMap<u64, FilesystemSync>>,
+    /// What layers put into snapshots that are not committed yet.
+    recordings: Arc<Recordings>,
     /// Two cleanups would remove the same folders.
     cleaning: Mutex<()>,
 }
@@ -41,6 +46,7 @@ impl<D: Driver> Blocking<D> {
             report,
             watch,
             watches: Mutex::default(),
+            recordings: Arc::default(),
             cleaning: Mutex::default(),
         })
     }
@@ -114,28 +120,85 @@ impl<D: Driver> Blocking<D> {
             )));
         }
         let id = row.id;
-        let mut taken = self.watches().remove(&id);
-        let committed = self.sync(key, taken.as_ref()).and_then(|()| {
-            let usage = disk_usage(&self.driver.measured(&self.trees, id))?;
+        let taken = self.watches().remove(&id);
+        let recorded = self.recordings.take(id);
+        let committed = self.measured(key, id, taken.as_ref()).and_then(|survey| {
+            let manifest = recorded.as_ref().and_then(|recorded| recorded.holds(&survey));
             let change = Commit {
                 id,
                 name: name.to_owned(),
                 key: key.to_owned(),
                 labels,
                 parent: parent.to_owned(),
-                usage,
+                usage: survey.usage,
+                manifest,
                 now: now(),
             };
-            self.metastore.commit(change)
+            self.metastore.commit(change)?;
+            if manifest.is_none() {
+                // Nobody looks at it: the row says that there is none.
+                let _ = self.trees.remove_file(&self.driver.manifest(&self.trees, id));
+            }
+            Ok(())
         });
-        if committed.is_err()
-            && let Some(watch) = taken.take()
-            && !matches!(self.metastore.by_id(id), Ok(None))
-        {
+        if committed.is_err() && !matches!(self.metastore.by_id(id), Ok(None)) {
             // It is still active, and the next try has to see the same failures.
-            self.watches().insert(id, watch);
+            self.watches().extend(taken.map(|watch| (id, watch)));
+            self.recordings.put_back(id, recorded);
         }
         committed
+    }
+
+    /// Brings the files to stable storage, and looks at all of them meanwhile.
+    fn measured(&self, key: &str, id: u64, watch: Option<&FilesystemSync>) -> Result<Survey> {
+        let folder = self.driver.measured(&self.trees, id);
+        std::thread::scope(|scope| {
+            let looking = std::thread::Builder::new()
+                .name("snapshot-survey".to_owned())
+                .spawn_scoped(scope, || survey(&folder));
+            self.sync(key, watch)?;
+            match looking {
+                Ok(looking) => looking
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::internal("measuring a snapshot did not finish"))),
+                // Without another thread it takes longer.
+                Err(_) => survey(&folder),
+            }
+        })
+    }
+
+    pub(super) fn tree(&self, key: &str) -> Result<Tree> {
+        let Row { id, manifest, .. } = self.metastore.get(key)?;
+        let path = self.driver.measured(&self.trees, id);
+        let manifest =
+            manifest.map(|checksum| TreeManifest { path: self.driver.manifest(&self.trees, id), checksum });
+        Ok(Tree { id, path, manifest })
+    }
+
+    pub(super) fn record(&self, tree: &Path) -> Result<Option<Recorder>> {
+        let Some(id) = self.trees.id_of(tree) else { return Ok(None) };
+        if self.driver.measured(&self.trees, id) != tree {
+            return Ok(None);
+        }
+        let is_active = self.metastore.by_id(id)?.is_some_and(|row| row.info.kind == Kind::Active);
+        if !is_active {
+            return Ok(None);
+        }
+        let mut listing = std::fs::read_dir(tree)
+            .map_err(|error| Error::io(format!("cannot list {}", tree.display()), error))?;
+        if listing.next().is_some() {
+            // What was recorded of an earlier layer does not hold any more.
+            self.recordings.take(id);
+            return Ok(None);
+        }
+        let manifest = self.driver.manifest(&self.trees, id);
+        if let Some(folder) = manifest.parent() {
+            self.trees
+                .disk()
+                .create_dir_all(folder, 0o700)
+                .map_err(|error| Error::io(format!("cannot create {}", folder.display()), error))?;
+        }
+        self.recordings.begin(self.trees.disk(), id, &manifest)
     }
 
     pub(super) fn update(&self, key: &str, labels: &Labels, mask: &UpdateMask) -> Result<SnapshotInfo> {
@@ -146,9 +209,11 @@ impl<D: Driver> Blocking<D> {
     pub(super) fn remove(&self, key: &str) -> Result<()> {
         let id = self.metastore.remove(key)?;
         self.watches().remove(&id);
+        self.recordings.take(id);
         if self.driver.removal() != Removal::OnCleanup {
             // It is removed, whatever becomes of its folder: the tombstone stays for another try.
-            let _ = self.trees.discard(id).and_then(|()| self.metastore.forget(vec![id]));
+            let discarded = open::discard(&self.driver, &self.trees, id);
+            let _ = discarded.and_then(|()| self.metastore.forget(vec![id]));
         }
         Ok(())
     }
@@ -160,7 +225,7 @@ impl<D: Driver> Blocking<D> {
             ));
         }
         let _alone = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
-        open::bury(&self.trees, &self.metastore)
+        open::bury(&self.driver, &self.trees, &self.metastore)
     }
 
     pub(super) fn release_quarantine(&self) -> Result<()> {

@@ -69,6 +69,12 @@ pub trait Driver: Sized + Send + Sync + 'static {
     /// The folder that counts as what the snapshot takes.
     fn measured(&self, trees: &Trees, id: u64) -> PathBuf;
 
+    /// Where the manifest of the snapshot's files is kept: not among them. It may be in the snapshot's folder, and goes
+    /// with it then.
+    fn manifest(&self, trees: &Trees, id: u64) -> PathBuf {
+        trees.manifest(id)
+    }
+
     /// Whether a snapshot that was made without a parent can be put on one by its commit (row O13).
     fn rebases(&self) -> bool;
 

@@ -1,5 +1,7 @@
 //! Setting right at open what a crash left (`consistency.md` §3 and §5).
 
+use std::collections::BTreeSet;
+
 use corten_database::{Health, OpenReport as Opened, StoreIdFile};
 use corten_types::{ErrorKind, Result};
 
@@ -57,8 +59,10 @@ pub(super) fn set_right<D: Driver>(
         for path in listing.unfinished {
             trees.remove(&path)?;
         }
+        let known: BTreeSet<u64> = rows.iter().map(|row| row.id).collect();
+        trees.sweep_manifests(|id| known.contains(&id))?;
         if driver.removal() == super::Removal::AtOnce {
-            bury(trees, metastore)?;
+            bury(driver, trees, metastore)?;
         }
     }
     for row in rows {
@@ -76,17 +80,26 @@ pub(super) fn set_right<D: Driver>(
 }
 
 /// Removes the folders of removed snapshots, and then their tombstones.
-pub(super) fn bury(trees: &Trees, metastore: &Metastore) -> Result<()> {
+pub(super) fn bury<D: Driver>(driver: &D, trees: &Trees, metastore: &Metastore) -> Result<()> {
     let mut gone = Vec::new();
     let mut result = Ok(());
     for id in metastore.tombstones()? {
-        match trees.discard(id) {
+        match discard(driver, trees, id) {
             Ok(()) => gone.push(id),
             Err(error) => result = Err(error),
         }
     }
     metastore.forget(gone)?;
     result
+}
+
+/// Removes the folder of a snapshot, and its manifest if that is elsewhere.
+pub(super) fn discard<D: Driver>(driver: &D, trees: &Trees, id: u64) -> Result<()> {
+    let manifest = driver.manifest(trees, id);
+    if !manifest.starts_with(trees.folder(id)) {
+        trees.remove_file(&manifest)?;
+    }
+    trees.discard(id)
 }
 
 /// Why the database cannot be trusted to know of every folder.

@@ -14,7 +14,8 @@ const CHAIN_LIMIT: usize = 4096;
 
 const COLUMNS: &str =
     "id, key, name, coalesce(parent, ''), kind, labels, size_bytes, inodes, created_ns, updated_ns,
-    checksum = crc32c(id, key, name, parent, kind, labels, size_bytes, inodes, created_ns, updated_ns)";
+    checksum = crc32c(id, key, name, parent, kind, labels, size_bytes, inodes, created_ns, updated_ns, manifest),
+    manifest";
 
 /// The time, as precise as it is stored.
 pub(crate) fn now() -> SystemTime {
@@ -88,12 +89,14 @@ pub(super) fn put(connection: &Connection, row: &Row) -> Result<(), Refusal> {
         row.usage.as_ref().map(|usage| stored(read(usage), "the usage")).transpose()
     };
     let sql = "INSERT INTO snapshots
-            (id, key, name, parent, kind, labels, size_bytes, inodes, created_ns, updated_ns, checksum)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, crc32c(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10))
+            (id, key, name, parent, kind, labels, size_bytes, inodes, created_ns, updated_ns, manifest, checksum)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+            crc32c(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11))
         ON CONFLICT (id) DO UPDATE SET
             key = excluded.key, name = excluded.name, parent = excluded.parent, kind = excluded.kind,
             labels = excluded.labels, size_bytes = excluded.size_bytes, inodes = excluded.inodes,
-            created_ns = excluded.created_ns, updated_ns = excluded.updated_ns, checksum = excluded.checksum";
+            created_ns = excluded.created_ns, updated_ns = excluded.updated_ns, manifest = excluded.manifest,
+            checksum = excluded.checksum";
     connection.prepare_cached(sql)?.execute(params![
         stored(row.id, "the snapshot id")?,
         row.key,
@@ -105,6 +108,7 @@ pub(super) fn put(connection: &Connection, row: &Row) -> Result<(), Refusal> {
         number(|usage| usage.inodes)?,
         nanoseconds(row.info.created_at),
         nanoseconds(row.info.updated_at),
+        row.manifest,
     ])?;
     Ok(())
 }
@@ -174,7 +178,9 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Row> {
     let parent = reading(row.get(3))?;
     let created_at = time_of(reading(row.get(8))?);
     let updated_at = time_of(reading(row.get(9))?);
-    Ok(Row { id, key, info: SnapshotInfo { kind, name, parent, labels, created_at, updated_at }, usage })
+    let manifest = reading(row.get(11))?;
+    let info = SnapshotInfo { kind, name, parent, labels, created_at, updated_at };
+    Ok(Row { id, key, info, usage, manifest })
 }
 
 /// Nanoseconds since 1970; what lies outside of 1970 to 2262 is moved to the nearer end.

@@ -2,9 +2,16 @@
 
 use corten_database::Migration;
 
-pub(super) const MIGRATIONS: &[Migration] = &[Migration::sql(
-    "snapshots and tombstones",
-    "CREATE TABLE snapshots (
+pub(super) const MIGRATIONS: &[Migration] =
+    &[Migration::sql("snapshots and tombstones", TABLES), Migration::sql("manifests of trees", MANIFESTS)];
+
+/// A row that is damaged stays so.
+const MANIFESTS: &str = "ALTER TABLE snapshots ADD COLUMN manifest INTEGER;
+    UPDATE snapshots
+        SET checksum = crc32c(id, key, name, parent, kind, labels, size_bytes, inodes, created_ns, updated_ns, manifest)
+        WHERE checksum = crc32c(id, key, name, parent, kind, labels, size_bytes, inodes, created_ns, updated_ns);";
+
+const TABLES: &str = "CREATE TABLE snapshots (
          id INTEGER PRIMARY KEY AUTOINCREMENT,
          name TEXT NOT NULL UNIQUE,
          key TEXT NOT NULL,
@@ -23,5 +30,4 @@ pub(super) const MIGRATIONS: &[Migration] = &[Migration::sql(
          id INTEGER PRIMARY KEY,
          name TEXT NOT NULL,
          removed_ns INTEGER NOT NULL
-     ) STRICT;",
-)];
+     ) STRICT;";

@@ -9,6 +9,7 @@ use corten_disk::testing::{Fault, Script, Unsynced};
 use corten_filter::Filters;
 use corten_types::{ErrorKind, Labels, Mount, Result};
 
+use crate::manifest::{Entry, Reader, RecordTrees, checksum, verify};
 use crate::{Driver, Kind, LocalSnapshotter, SnapshotKeeper, SnapshotReader, SnapshotWriter};
 
 /// Fewer operations than this would prove nothing.
@@ -76,11 +77,19 @@ fn operation_count<D: Driver>(options: &impl Fn() -> D::Options) -> usize {
     let script = Script::never_fails(folder.path());
     let mut ledger = Ledger::default();
     run::<D>(folder.path(), options(), script.disk(), &mut ledger).expect("nothing fails");
+    assert!(has_manifest::<D>(folder.path(), options()), "a layer that went well has a manifest");
     assert!(ledger.in_doubt.is_empty() && !ledger.there.is_empty() && !ledger.gone.is_empty(), "{ledger:?}");
     check::<D>(folder.path(), options(), &ledger, "without a fault");
     let count = script.operation_count();
     assert!(count >= FEWEST_OPERATIONS, "{count} operations prove nothing");
     count
+}
+
+fn has_manifest<D: Driver>(root: &Path, options: D::Options) -> bool {
+    runtime().block_on(async {
+        let snapshots = LocalSnapshotter::<D>::open(root, options).expect("it opens");
+        snapshots.tree("a").await.expect("it was committed").manifest.is_some()
+    })
 }
 
 fn run<D: Driver>(root: &Path, options: D::Options, disk: Disk, ledger: &mut Ledger) -> Result<()> {
@@ -153,7 +162,14 @@ impl Ledger {
         name: &str,
     ) -> Result<()> {
         let folder = writable(&snapshots.mounts(key).await?);
+        // Like a layer that is unpacked; without a manifest it is as good.
+        let recorder = snapshots.record(&folder).ok().flatten();
         let _ = std::fs::write(folder.join(name), name);
+        if let Some(mut recorder) = recorder {
+            let entry = Entry::File { size_bytes: name.len() as u64, checksum: checksum(0, name.as_bytes()) };
+            recorder.put(name.as_bytes(), entry);
+            let _ = recorder.finish();
+        }
         Ok(())
     }
 
@@ -246,10 +262,24 @@ async fn check_files<D: Driver>(
     for folder in &folders {
         assert!(folder.is_dir(), "{what}: {key} lacks {}", folder.display());
     }
+    if kind == Kind::Committed {
+        check_manifest(snapshots, key, what).await;
+    }
     for name in files {
         let found = folders.iter().find_map(|folder| std::fs::read_to_string(folder.join(name)).ok());
         assert_eq!(found.as_ref(), Some(name), "{what}: a file of {key}");
     }
+}
+
+/// A manifest that a row tells of is there, and true.
+async fn check_manifest<D: Driver>(snapshots: &LocalSnapshotter<D>, key: &str, what: &str) {
+    let tree = snapshots.tree(key).await.unwrap_or_else(|error| panic!("{what}: {key}: {error:?}"));
+    let Some(manifest) = tree.manifest else { return };
+    let reader = Reader::open(&manifest.path);
+    let reader = reader.unwrap_or_else(|error| panic!("{what}: the manifest of {key}: {error:?}"));
+    assert_eq!(reader.seal().checksum, manifest.checksum, "{what}: {key}");
+    let verified = verify(&manifest.path, &tree.path, &mut |finding| panic!("{what}: {key}: {finding}"));
+    assert!(verified.is_ok_and(|verified| verified.is_complete), "{what}: {key}");
 }
 
 /// Nothing is in the way of a new snapshot, and everything can be removed, folders included.

@@ -1,68 +1,10 @@
-use std::path::{Path, PathBuf};
-
 use corten_database::rusqlite;
 use corten_disk::Disk;
 use corten_filter::Filters;
-use corten_snapshotter::{
-    Driver, Kind, LocalSnapshotter, Metastore, Placement, Removal, SnapshotKeeper, SnapshotReader,
-    SnapshotWriter, Trees,
-};
-use corten_types::{ErrorKind, Labels, Mount, Result};
+use corten_snapshotter::{Kind, Metastore, SnapshotKeeper, SnapshotReader, SnapshotWriter};
+use corten_types::{ErrorKind, Labels};
 
-/// Folders with nothing in them.
-struct Plain;
-
-impl Driver for Plain {
-    type Options = ();
-
-    fn open(_trees: &Trees, (): ()) -> Result<Self> {
-        Ok(Self)
-    }
-
-    fn capabilities(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn create(&self, trees: &Trees, placement: &Placement) -> Result<()> {
-        trees.create(placement.id, |_| Ok(()))
-    }
-
-    fn is_durable_from_the_start(&self, _placement: &Placement) -> bool {
-        false
-    }
-
-    fn mend(&self, trees: &Trees, placement: &Placement) -> Result<bool> {
-        Ok(self.is_there(trees, placement.id))
-    }
-
-    fn is_there(&self, trees: &Trees, id: u64) -> bool {
-        trees.folder(id).is_dir()
-    }
-
-    fn mounts(&self, trees: &Trees, placement: &Placement) -> Vec<Mount> {
-        let numbers = placement.parents.iter().map(u64::to_string).collect();
-        let source = trees.folder(placement.id).display().to_string();
-        vec![Mount { kind: "bind".to_owned(), source, target: String::new(), options: numbers }]
-    }
-
-    fn measured(&self, trees: &Trees, id: u64) -> PathBuf {
-        trees.folder(id)
-    }
-
-    fn rebases(&self) -> bool {
-        true
-    }
-
-    fn removal(&self) -> Removal {
-        Removal::OnCleanup
-    }
-
-    fn add_labels(&self, _trees: &Trees, _id: u64, _labels: &mut Labels) {}
-}
-
-fn open(root: &Path) -> LocalSnapshotter<Plain> {
-    LocalSnapshotter::open(root, ()).unwrap()
-}
+use crate::plain::open;
 
 fn labels(key: &str, value: &str) -> Labels {
     [(key.to_owned(), value.to_owned())].into()
@@ -180,4 +122,61 @@ async fn a_call_that_nobody_waits_for_is_finished() {
         tokio::task::yield_now().await;
     }
     assert!(folder.path().join("snapshots/1").is_dir());
+}
+
+#[tokio::test]
+async fn a_database_from_before_manifests_is_taken_over_and_its_damage_stays_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let snapshots = open(folder.path());
+        for key in ["good", "damaged"] {
+            snapshots.prepare(key, "", labels("name", key)).await.unwrap();
+        }
+        snapshots.close().await.unwrap();
+    }
+    let path = folder.path().join("metastore.db");
+    {
+        // What is told of the second version is taken back; the checksum function is not there without the crate, so
+        // the old sums are computed here.
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let sums: Vec<(i64, u32)> = [(1, "good"), (2, "damaged")]
+            .map(|(id, name)| {
+                let (labels, created, updated): (String, i64, i64) = connection
+                    .query_row(
+                        "SELECT labels, created_ns, updated_ns FROM snapshots WHERE id = ?1",
+                        [id],
+                        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                    )
+                    .unwrap();
+                (id, old_sum(id, name, &labels, created, updated))
+            })
+            .to_vec();
+        connection
+            .execute_batch("ALTER TABLE snapshots DROP COLUMN manifest; PRAGMA user_version = 1")
+            .unwrap();
+        for (id, sum) in sums {
+            connection.execute("UPDATE snapshots SET checksum = ?1 WHERE id = ?2", (sum, id)).unwrap();
+        }
+        connection.execute("UPDATE snapshots SET labels = '{}' WHERE name = 'damaged'", []).unwrap();
+    }
+    let (metastore, _) = Metastore::open(&path, Disk::new()).unwrap();
+    let row = metastore.get("good").unwrap();
+    assert_eq!((row.info.labels, row.manifest), (labels("name", "good"), None));
+    assert_eq!(metastore.get("damaged").unwrap_err().kind(), ErrorKind::DataLoss);
+}
+
+/// The checksum of a row of the first version, as `docs/formats/database.md` describes it.
+fn old_sum(id: i64, name: &str, labels: &str, created: i64, updated: i64) -> u32 {
+    use corten_snapshotter::manifest::checksum;
+    let add = |sum: u32, kind: &[u8], bytes: &[u8]| {
+        let sum = checksum(sum, kind);
+        let sum = checksum(sum, &(bytes.len() as u64).to_le_bytes());
+        checksum(sum, bytes)
+    };
+    let integer = |sum: u32, number: i64| add(sum, b"i", &number.to_le_bytes());
+    let text = |sum: u32, text: &str| add(sum, b"t", text.as_bytes());
+    let null = |sum: u32| checksum(sum, b"n");
+    let sum = text(text(integer(0, id), name), name);
+    let sum = text(text(null(sum), "active"), labels);
+    integer(integer(null(null(sum)), created), updated)
 }
