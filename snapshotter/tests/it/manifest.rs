@@ -119,7 +119,7 @@ fn every_kind_of_change_is_told_with_its_path() {
             &["bin/same is not the file that it was linked to"],
         ),
         (
-            |tree| std::fs::rename(tree.join("bin"), tree.join("bin2")).unwrap(),
+            |tree| Disk::new().rename(&tree.join("bin"), &tree.join("bin2")).unwrap(),
             &["bin is missing", "bin2 is not from the layer"],
         ),
     ];
