@@ -26,6 +26,8 @@ pub(crate) enum Role {
     Writer,
     Reader,
     Checkpointer,
+    /// Reads a copy of a damaged database.
+    Salvage,
 }
 
 /// Opens `path`, which is created if it is not there and the role is `Writer`.
@@ -65,7 +67,7 @@ fn configure(connection: &Connection, role: Role) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    if role == Role::Reader {
+    if matches!(role, Role::Reader | Role::Salvage) {
         connection.pragma_update(None, "query_only", true)?;
     }
     connection.create_scalar_function(
@@ -97,6 +99,20 @@ fn append(sum: u32, kind: u8, bytes: &[u8]) -> u32 {
     let sum = crc32c::crc32c_append(sum, &[kind]);
     let sum = crc32c::crc32c_append(sum, &(bytes.len() as u64).to_le_bytes());
     crc32c::crc32c_append(sum, bytes)
+}
+
+/// Looks for damage thoroughly, indexes included; the answers are what is wrong.
+pub(crate) fn full_check(connection: &Connection) -> Result<Vec<String>> {
+    let run = || {
+        let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
+        statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+    };
+    match run().doing("cannot check the database") {
+        Ok(answers) => Ok(answers.into_iter().filter(|answer| answer != "ok").collect()),
+        // A page that cannot be read at all ends the check.
+        Err(error) if error.kind() == corten_types::ErrorKind::DataLoss => Ok(vec![error.chain()]),
+        Err(error) => Err(error),
+    }
 }
 
 /// Looks for damage; the answer is what is wrong, if anything.

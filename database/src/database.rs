@@ -13,7 +13,7 @@ use rusqlite::{Connection, backup::Backup, config::DbConfig};
 use crate::{
     answer::{Answer, Cell},
     checkpoint::{self, Checkpoint, Checkpointer, Mode},
-    connection::Role,
+    connection::{self, Role},
     core::Core,
     error::{Doing, Refusal},
     job::Operation,
@@ -183,6 +183,21 @@ impl Database {
         copy.close().map_err(|(_, error)| error).doing(&what)?;
         let folder = target.parent().unwrap_or_else(|| Path::new("/"));
         self.core.disk.sync_folder(folder).map_err(|error| Error::io(what, error))
+    }
+
+    /// Looks at every page, row and index, and says what is wrong: nothing if all is well. It reads everything, on the calling
+    /// thread, while writers go on.
+    ///
+    /// # Errors
+    /// Those of the disk, and of a database that was closed.
+    pub fn check(&self) -> Result<Vec<String>> {
+        let connection = self.core.open(Role::Reader)?;
+        connection::full_check(&connection)
+    }
+
+    /// Makes every index anew from its table.
+    pub fn reindex(&self) -> Answer<()> {
+        self.write(|connection| Ok(connection.execute_batch("REINDEX")?))
     }
 
     /// Notes that what was found damaged is settled: the next open is healthy.

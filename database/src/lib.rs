@@ -16,6 +16,7 @@ mod queue;
 mod readers;
 mod record;
 mod reserve;
+mod salvage;
 mod statistics;
 mod store_id;
 #[cfg(feature = "testing")]
@@ -30,5 +31,6 @@ pub use migration::Migration;
 pub use open::{Health, OpenReport};
 pub use options::Options;
 pub use rusqlite;
+pub use salvage::Salvage;
 pub use statistics::{Histogram, Statistics};
 pub use store_id::{StoreId, StoreIdFile};

@@ -26,7 +26,7 @@ use crate::{
     view::View,
 };
 
-const MIGRATIONS: &[Migration] = &[
+pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration::sql("namespaces and what is in them", VERSION_1),
     Migration::sql("things that others look after", VERSION_2),
 ];
@@ -104,7 +104,12 @@ impl Metadata {
                 snapshot_locks: KeyLocks::default(),
             }),
         };
-        open::reconcile(&metadata).await?;
+        open::doubt(&metadata, &options.doubts);
+        if options.reconcile {
+            open::reconcile(&metadata).await?;
+        } else {
+            open::judge_only(&metadata).await?;
+        }
         if options.automatic {
             collection::serve(&metadata, pacer);
         }

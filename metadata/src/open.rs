@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ops::ControlFlow,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError},
 };
 
@@ -13,20 +13,20 @@ use corten_snapshotter::Snapshotter;
 use corten_types::{Digest, ErrorKind, Labels, Namespace, Result};
 
 use crate::{
-    Collectible, Health, Lease, Metadata,
+    Collectible, Health, Lease, Metadata, Stored, Table,
     content::{BLOBS, INGESTS},
     identity::{self, Belongs},
     metadata::blocking,
     resources::{self, resource_kind},
     row, sequence, snapshots,
-    tables::{BlobRow, In, IngestRow, ResourceRow, SnapshotRow, within},
+    tables::{BlobRow, IngestRow, SnapshotRow, within},
 };
 
 /// How many things of a store below are listed at once.
 const PAGE: usize = 1000;
 
 /// The lease that holds blobs in quarantine.
-const RECOVERED: &str = "recovered";
+pub(crate) const RECOVERED: &str = "recovered";
 
 /// What may be done about differences between rows and what is on the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,7 @@ enum Trust {
 
 /// Sets right what a crash left.
 pub(crate) async fn reconcile(metadata: &Metadata) -> Result<()> {
+    doubt(metadata, &damaged_rows(metadata).await?);
     let trust = judge_folders(metadata).await?;
     let mut greatest = 0;
     for (name, snapshotter) in &metadata.inner.snapshotters {
@@ -60,8 +61,57 @@ pub(crate) async fn reconcile(metadata: &Metadata) -> Result<()> {
     metadata.sequence().reserve(metadata, greatest + 1).await
 }
 
-/// Compares the identity in the folders with that of the database.
+/// Looks whether there is a reason for quarantine, and changes nothing on the disk.
+pub(crate) async fn judge_only(metadata: &Metadata) -> Result<()> {
+    doubt(metadata, &damaged_rows(metadata).await?);
+    compare_folders(metadata).await.map(drop)
+}
+
+/// Begins the quarantine, for this process, if there is a reason.
+pub(crate) fn doubt(metadata: &Metadata, reasons: &[String]) {
+    let mut health = metadata.inner.health.lock().unwrap_or_else(PoisonError::into_inner);
+    if health.is_healthy() && !reasons.is_empty() {
+        *health = Health::Quarantine { reason: reasons.join("; "), set_aside: None };
+    }
+}
+
+/// Says which tables have rows with a wrong checksum: what they spoke of would look like debris.
+async fn damaged_rows(metadata: &Metadata) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for table in Table::ALL {
+        let mut after = None;
+        let mut damaged = 0_usize;
+        loop {
+            let page = metadata.stored(table, after, PAGE).await?;
+            damaged += page.rows.iter().filter(|row| matches!(row, Stored::Damaged(_))).count();
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        if damaged > 0 {
+            found.push(format!("{damaged} rows of the table {} are damaged", table.name()));
+        }
+    }
+    Ok(found)
+}
+
+/// Compares the identity in the folders with that of the database, and marks folders that nobody marked.
 async fn judge_folders(metadata: &Metadata) -> Result<Trust> {
+    let (files, known) = compare_folders(metadata).await?;
+    if let Health::Quarantine { reason, .. } = metadata.health() {
+        tracing::error!(%reason, "quarantine: nothing that is on the disk is removed");
+        return Ok(Trust::Quarantine);
+    }
+    let proven = !files.is_empty() && files.iter().all(|(_, file)| *file == Belongs::Here);
+    if !files.iter().all(|(folder, file)| *file == Belongs::Here && known.contains(&setting_of(folder))) {
+        adopt_folders(metadata).await?;
+    }
+    Ok(if proven { Trust::Whole } else { Trust::Unproven })
+}
+
+/// What the file in each folder says, and the folders that had one.
+async fn compare_folders(metadata: &Metadata) -> Result<(Vec<(PathBuf, Belongs)>, HashSet<String>)> {
     let inner = Arc::clone(&metadata.inner);
     let files = blocking(move || {
         let store_id = inner.database.store_id();
@@ -82,21 +132,8 @@ async fn judge_folders(metadata: &Metadata) -> Result<Trust> {
         _ => None,
     });
     let found: Vec<String> = strange.collect();
-    if !found.is_empty() {
-        let mut health = metadata.inner.health.lock().unwrap_or_else(PoisonError::into_inner);
-        if health.is_healthy() {
-            *health = Health::Quarantine { reason: found.join("; "), set_aside: None };
-        }
-    }
-    if let Health::Quarantine { reason, .. } = metadata.health() {
-        tracing::error!(%reason, "quarantine: nothing that is on the disk is removed");
-        return Ok(Trust::Quarantine);
-    }
-    let proven = !files.is_empty() && files.iter().all(|(_, file)| *file == Belongs::Here);
-    if !files.iter().all(|(folder, file)| *file == Belongs::Here && known.contains(&setting_of(folder))) {
-        adopt_folders(metadata).await?;
-    }
-    Ok(if proven { Trust::Whole } else { Trust::Unproven })
+    doubt(metadata, &found);
+    Ok((files, known))
 }
 
 /// Writes the identity of the database into every folder.
@@ -152,12 +189,11 @@ async fn reconcile_snapshots(
             below.insert(info.name);
         }
     }
-    let wanted = name.to_owned();
-    let rows: Vec<SnapshotRow> = metadata
-        .read(move |connection| {
-            row::list(connection, &[], None, usize::MAX, |row: &SnapshotRow| row.snapshotter == wanted)
-        })
-        .await?;
+    let rows = whole_rows(metadata, Table::Snapshots, |row| match row {
+        Stored::Snapshot(row) if row.snapshotter == name => Some(row),
+        _ => None,
+    })
+    .await?;
     let mut owned = HashSet::new();
     for row in rows {
         let mut backend_key = row.backend_key.clone();
@@ -178,6 +214,24 @@ async fn reconcile_snapshots(
         bury(metadata, snapshots::resource_kind(name), debris).await?;
     }
     Ok(greatest)
+}
+
+/// The rows of a table that are whole and wanted; damaged ones mean quarantine, and are passed over.
+async fn whole_rows<T>(
+    metadata: &Metadata,
+    table: Table,
+    pick: impl Fn(Stored) -> Option<T>,
+) -> Result<Vec<T>> {
+    let mut rows = Vec::new();
+    let mut after = None;
+    loop {
+        let page = metadata.stored(table, after, PAGE).await?;
+        rows.extend(page.rows.into_iter().filter_map(&pick));
+        after = page.next;
+        if after.is_none() {
+            return Ok(rows);
+        }
+    }
 }
 
 /// A row whose snapshot the snapshotter does not have.
@@ -205,12 +259,11 @@ async fn reconcile_resources(
     let mut below: HashMap<u64, bool> =
         collectible.found().await?.into_iter().map(|found| (found.number, found.whole)).collect();
     let greatest = below.keys().copied().max().unwrap_or_default();
-    let wanted = kind.to_owned();
-    let rows: Vec<In<ResourceRow>> = metadata
-        .read(move |connection| {
-            row::list(connection, &[], None, usize::MAX, |row: &In<ResourceRow>| row.record.kind == wanted)
-        })
-        .await?;
+    let rows = whole_rows(metadata, Table::Resources, |row| match row {
+        Stored::Resource(row) if row.record.kind == kind => Some(row),
+        _ => None,
+    })
+    .await?;
     for row in rows {
         let whole = below.remove(&row.record.info.number).unwrap_or_default();
         if !whole || row.record.info.data.is_none() {

@@ -39,6 +39,11 @@ pub struct Options {
     pub automatic: bool,
     /// How long one batch of a sweep may keep the writer.
     pub sweep_batch: Duration,
+    /// Whether what a crash left is set right at open. Without it rows and bytes stay as they are, whatever they say of each
+    /// other: for programs that look for damage.
+    pub reconcile: bool,
+    /// Why a store below cannot be trusted to have everything that it had, one sentence each: a reason for quarantine.
+    pub doubts: Vec<String>,
     /// The folders of trees and blobs, absolute. Each holds a file `metadata-id` with the identity of the database it belongs
     /// to:
     /// one that is missing is written, one that names another database means quarantine.
@@ -60,6 +65,8 @@ impl Options {
             schedule: corten_gc::Schedule::default(),
             automatic: true,
             sweep_batch: Duration::from_millis(5),
+            reconcile: true,
+            doubts: Vec::new(),
             folders: Vec::new(),
             disk: Disk::new(),
         }

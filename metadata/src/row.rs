@@ -139,7 +139,7 @@ pub(crate) fn list<T: Record>(
     Ok(found)
 }
 
-fn columns<T: Record>() -> String {
+pub(crate) fn columns<T: Record>() -> String {
     T::COLUMNS.join(", ")
 }
 
@@ -167,7 +167,7 @@ fn read_values(row: &rusqlite::Row<'_>, count: usize) -> rusqlite::Result<(Vec<V
     Ok((values, row.get(count)?))
 }
 
-fn decode<T: Record>(values: Vec<Value>, stored: i64) -> Result<T> {
+pub(crate) fn decode<T: Record>(values: Vec<Value>, stored: i64) -> Result<T> {
     let key: Vec<String> = values[..T::KEYS].iter().map(|value| format!("{value:?}")).collect();
     if checksum(&values) != stored {
         return Err(Error::data_loss(format!(

@@ -12,9 +12,11 @@ use crate::{
 
 /// A record and the namespace it is in.
 #[derive(Clone, Debug)]
-pub(crate) struct In<T> {
-    pub(crate) namespace: String,
-    pub(crate) record: T,
+pub struct In<T> {
+    /// The namespace.
+    pub namespace: String,
+    /// The record.
+    pub record: T,
 }
 
 /// Something that has labels and is a row of a namespace.
@@ -221,9 +223,11 @@ impl Record for In<Lease> {
 
 /// A thing of a kind that another part looks after.
 #[derive(Clone, Debug)]
-pub(crate) struct ResourceRow {
-    pub(crate) kind: String,
-    pub(crate) info: ResourceInfo,
+pub struct ResourceRow {
+    /// Which part looks after it.
+    pub kind: String,
+    /// What is known of it.
+    pub info: ResourceInfo,
 }
 
 impl Record for In<ResourceRow> {
@@ -261,13 +265,19 @@ impl Record for In<ResourceRow> {
 
 /// A blob that a namespace has.
 #[derive(Clone, Debug)]
-pub(crate) struct BlobRow {
-    pub(crate) namespace: String,
-    pub(crate) digest: Digest,
-    pub(crate) size_bytes: u64,
-    pub(crate) labels: Labels,
-    pub(crate) created_at: SystemTime,
-    pub(crate) updated_at: SystemTime,
+pub struct BlobRow {
+    /// The namespace that has it.
+    pub namespace: String,
+    /// The digest.
+    pub digest: Digest,
+    /// The number of bytes.
+    pub size_bytes: u64,
+    /// Its labels in the namespace.
+    pub labels: Labels,
+    /// When the namespace got it.
+    pub created_at: SystemTime,
+    /// When its labels were last changed.
+    pub updated_at: SystemTime,
 }
 
 impl Record for BlobRow {
@@ -301,17 +311,21 @@ impl Record for BlobRow {
 
 /// An ingest of a namespace.
 #[derive(Clone, Debug)]
-pub(crate) struct IngestRow {
-    pub(crate) namespace: String,
-    pub(crate) key: String,
+pub struct IngestRow {
+    /// The namespace that has it.
+    pub namespace: String,
+    /// The ref that clients use.
+    pub key: String,
     /// The ref in the store below; empty if the bytes are those of a blob that is there already (T11).
-    pub(crate) backend_ref: String,
-    pub(crate) expected: Option<Digest>,
+    pub backend_ref: String,
+    /// The digest that it will have, if the writer said so.
+    pub expected: Option<Digest>,
     /// The length of the blob that is there already.
-    pub(crate) size_bytes: u64,
-    pub(crate) started_at: SystemTime,
+    pub size_bytes: u64,
+    /// When it was first opened.
+    pub started_at: SystemTime,
     /// When it may be collected; `None` if it lives as long as its leases (T19).
-    pub(crate) expires_at: Option<SystemTime>,
+    pub expires_at: Option<SystemTime>,
 }
 
 impl Record for IngestRow {
@@ -347,26 +361,38 @@ impl Record for IngestRow {
 
 /// A snapshot of a namespace.
 #[derive(Clone, Debug)]
-pub(crate) struct SnapshotRow {
-    pub(crate) namespace: String,
-    pub(crate) snapshotter: String,
-    pub(crate) key: String,
-    pub(crate) backend_key: String,
-    pub(crate) parent: String,
-    pub(crate) labels: Labels,
-    pub(crate) created_at: SystemTime,
-    pub(crate) updated_at: SystemTime,
+pub struct SnapshotRow {
+    /// The namespace that has it.
+    pub namespace: String,
+    /// The snapshotter by the name that clients use.
+    pub snapshotter: String,
+    /// The key or name that clients use.
+    pub key: String,
+    /// The name in the snapshotter below.
+    pub backend_key: String,
+    /// The key of its parent in this namespace; empty if there is none.
+    pub parent: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// When it was last changed.
+    pub updated_at: SystemTime,
     /// What the snapshot becomes if the snapshotter has committed it.
-    pub(crate) pending: Option<PendingCommit>,
+    pub pending: Option<PendingCommit>,
 }
 
 /// A commit that was announced before the snapshotter was asked: what is needed to carry it through after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PendingCommit {
-    pub(crate) name: String,
-    pub(crate) backend_name: String,
-    pub(crate) parent: String,
-    pub(crate) labels: Labels,
+pub struct PendingCommit {
+    /// The name that clients gave.
+    pub name: String,
+    /// The name in the snapshotter below.
+    pub backend_name: String,
+    /// The key of its parent.
+    pub parent: String,
+    /// Its labels.
+    pub labels: Labels,
 }
 
 impl PendingCommit {

@@ -27,6 +27,11 @@ impl Kind {
             Self::Committed => "committed",
         }
     }
+
+    /// The kind that a word means.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        [Self::View, Self::Active, Self::Committed].into_iter().find(|kind| kind.as_str() == word)
+    }
 }
 
 /// What is known of a snapshot.

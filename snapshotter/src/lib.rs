@@ -2,6 +2,7 @@
 
 mod contract;
 mod fields;
+mod inspector;
 mod local;
 pub mod manifest;
 mod metastore;
@@ -11,6 +12,7 @@ mod trees;
 mod usage;
 
 pub use contract::{Kind, SnapshotInfo, SnapshotKeeper, SnapshotReader, SnapshotWriter, Snapshotter, Usage};
+pub use inspector::{DamagedSnapshot, Folders, Inspector};
 pub use local::{Driver, LocalSnapshotter, OpenReport, Placement, Removal, Tree, TreeManifest};
 pub use metastore::{Metastore, Row};
 pub use trees::Trees;

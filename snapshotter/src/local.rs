@@ -13,10 +13,11 @@ use corten_disk::Disk;
 use corten_filter::Filters;
 use corten_types::{Error, Labels, Mount, Result, UpdateMask};
 
-use crate::{Kind, SnapshotInfo, SnapshotKeeper, SnapshotReader, SnapshotWriter, Usage};
+use crate::{Inspector, Kind, SnapshotInfo, SnapshotKeeper, SnapshotReader, SnapshotWriter, Usage};
 use blocking::Blocking;
 pub use driver::{Driver, Placement, Removal};
 pub use open::OpenReport;
+pub(crate) use open::doubts;
 pub use recording::{RecordTrees, Recorder};
 
 /// A snapshotter with its rows in a [`Metastore`](crate::Metastore) and its folders in [`Trees`](crate::Trees); `D` says what is in the folders and how
@@ -90,6 +91,12 @@ impl<D: Driver> LocalSnapshotter<D> {
     #[must_use]
     pub fn root(&self) -> &Path {
         self.0.trees.root()
+    }
+
+    /// A look from below, for programs that check and repair.
+    #[must_use]
+    pub fn inspector(&self) -> Inspector {
+        Inspector::new(Arc::clone(&self.0) as _)
     }
 
     /// The committed snapshot that was made under `key`, if there is one: whether a commit whose answer was lost came

@@ -1,5 +1,6 @@
 //! What is known of snapshots, in a database: the same for every implementation that keeps its files here.
 
+mod mending;
 mod rows;
 mod schema;
 
@@ -65,6 +66,10 @@ impl Metastore {
         let (database, report) = Database::open(path, options)?;
         let last = database.read(rows::last_id)?;
         Ok((Self { database, next_id: AtomicU64::new(last + 1) }, report))
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// The identity that the folders beside the database carry, too.

@@ -1,7 +1,8 @@
 //! The operations of a local snapshotter, one after the other in the calling thread.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corten_disk::{Disk, FilesystemSync};
@@ -12,6 +13,7 @@ use super::driver::{Driver, Placement, Removal};
 use super::open::{self, OpenReport};
 use super::recording::{Recorder, Recordings};
 use super::{Tree, TreeManifest};
+use crate::inspector::Parts;
 use crate::metastore::{Commit, now};
 use crate::usage::{Survey, survey};
 use crate::{Kind, Metastore, Row, SnapshotInfo, Trees, Usage, disk_usage};
@@ -28,6 +30,8 @@ pub(super) struct Blocking<D> {
     watches: Mutex<HashMap<u64, FilesystemSync>>,
     /// What layers put into snapshots that are not committed yet.
     recordings: Arc<Recordings>,
+    /// The quarantine that was found at open is over.
+    released: AtomicBool,
     /// Two cleanups would remove the same folders.
     cleaning: Mutex<()>,
 }
@@ -47,6 +51,7 @@ impl<D: Driver> Blocking<D> {
             watch,
             watches: Mutex::default(),
             recordings: Arc::default(),
+            released: AtomicBool::new(false),
             cleaning: Mutex::default(),
         })
     }
@@ -230,7 +235,9 @@ impl<D: Driver> Blocking<D> {
 
     pub(super) fn release_quarantine(&self) -> Result<()> {
         self.metastore.release_quarantine()?;
-        self.metastore.store_id().write(self.trees.disk(), self.trees.root())
+        self.metastore.store_id().write(self.trees.disk(), self.trees.root())?;
+        self.released.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn insert(&self, key: &str, parent: &str, placement: &Placement) -> Result<()> {
@@ -270,5 +277,31 @@ impl<D: Driver> Blocking<D> {
 
     fn watches(&self) -> MutexGuard<'_, HashMap<u64, FilesystemSync>> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D: Driver> Parts for Blocking<D> {
+    fn metastore(&self) -> &Metastore {
+        &self.metastore
+    }
+
+    fn trees(&self) -> &Trees {
+        &self.trees
+    }
+
+    fn files(&self, id: u64) -> PathBuf {
+        self.driver.measured(&self.trees, id)
+    }
+
+    fn manifest(&self, id: u64) -> PathBuf {
+        self.driver.manifest(&self.trees, id)
+    }
+
+    fn quarantine(&self) -> Option<String> {
+        self.report.quarantine.clone().filter(|_| !self.released.load(Ordering::Relaxed))
+    }
+
+    fn release_quarantine(&self) -> Result<()> {
+        Self::release_quarantine(self)
     }
 }

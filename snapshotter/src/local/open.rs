@@ -103,7 +103,7 @@ pub(super) fn discard<D: Driver>(driver: &D, trees: &Trees, id: u64) -> Result<(
 }
 
 /// Why the database cannot be trusted to know of every folder.
-fn doubts(
+pub(crate) fn doubts(
     trees: &Trees,
     metastore: &Metastore,
     opened: &Opened,

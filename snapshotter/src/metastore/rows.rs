@@ -12,6 +12,22 @@ use crate::{Kind, SnapshotInfo, Usage};
 /// More snapshots below one another than any filesystem can stack.
 const CHAIN_LIMIT: usize = 4096;
 
+/// The columns that [`read`] reads.
+pub(super) const COLUMN_LIST: [&str; 12] = [
+    "id",
+    "key",
+    "name",
+    "coalesce(parent, '')",
+    "kind",
+    "labels",
+    "size_bytes",
+    "inodes",
+    "created_ns",
+    "updated_ns",
+    "checksum = crc32c(id, key, name, parent, kind, labels, size_bytes, inodes, created_ns, updated_ns, manifest)",
+    "manifest",
+];
+
 const COLUMNS: &str =
     "id, key, name, coalesce(parent, ''), kind, labels, size_bytes, inodes, created_ns, updated_ns,
     checksum = crc32c(id, key, name, parent, kind, labels, size_bytes, inodes, created_ns, updated_ns, manifest),
@@ -153,7 +169,7 @@ fn one(connection: &Connection, condition: &str, parameters: impl rusqlite::Para
 }
 
 /// Reads the [`COLUMNS`] of a row.
-fn read(row: &rusqlite::Row<'_>) -> Result<Row> {
+pub(super) fn read(row: &rusqlite::Row<'_>) -> Result<Row> {
     let id: u64 = reading(row.get(0))?;
     let name: String = reading(row.get(2))?;
     let damaged = |what: &str| {
@@ -162,12 +178,8 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Row> {
     if !reading(row.get::<_, bool>(10))? {
         return Err(damaged("its checksum is wrong"));
     }
-    let kind = match reading(row.get::<_, String>(4))?.as_str() {
-        "view" => Kind::View,
-        "active" => Kind::Active,
-        "committed" => Kind::Committed,
-        other => return Err(damaged(&format!("kind {other:?}"))),
-    };
+    let word = reading(row.get::<_, String>(4))?;
+    let kind = Kind::of_word(&word).ok_or_else(|| damaged(&format!("kind {word:?}")))?;
     let labels: Labels =
         serde_json::from_str(&reading(row.get::<_, String>(5))?).map_err(|_| damaged("its labels"))?;
     let usage = match (reading(row.get(6))?, reading(row.get(7))?) {
@@ -189,6 +201,6 @@ fn nanoseconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn time_of(nanoseconds: i64) -> SystemTime {
+pub(super) fn time_of(nanoseconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))
 }
