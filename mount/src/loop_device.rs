@@ -1,11 +1,12 @@
 //! Files as block devices (the `loop` option of row R02).
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use corten_types::{Error, Result};
 
@@ -13,6 +14,8 @@ use corten_types::{Error, Result};
 const RACES_TOLERATED: usize = 100;
 
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
+const LOOP_SET_STATUS: libc::Ioctl = 0x4C04;
+const LOOP_GET_STATUS: libc::Ioctl = 0x4C05;
 const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
@@ -47,16 +50,73 @@ struct LoopConfig {
     reserved: [u64; 8],
 }
 
-/// A loop device that frees itself with its last user. Keep it until it is mounted.
-pub(crate) struct LoopDevice {
+/// How a file becomes a loop device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoopOptions {
+    /// Nobody can write through the device.
+    pub read_only: bool,
+    /// The device bypasses the page cache of the file's filesystem.
+    pub direct_io: bool,
+}
+
+/// A loop device that frees itself with its last user; this value is one.
+///
+/// Keep it until it is mounted, or call [`keep`](Self::keep).
+#[derive(Debug)]
+pub struct LoopDevice {
     path: String,
-    _device: OwnedFd,
+    device: File,
 }
 
 impl LoopDevice {
-    pub(crate) fn path(&self) -> &str {
+    /// Attaches `file` (absolute) to a free device.
+    ///
+    /// # Errors
+    /// By class of the system's error; `Unavailable` if others took every free device. Nothing is attached.
+    pub fn attach(file: &Path, options: LoopOptions) -> Result<Self> {
+        attach(file, options.read_only, options.direct_io)
+    }
+
+    /// The device, for example `/dev/loop0`.
+    #[must_use]
+    pub fn path(&self) -> &str {
         &self.path
     }
+
+    /// Lets the device stay also without users, until [`release_loop_device`].
+    ///
+    /// # Errors
+    /// By class of the system's error. The device then goes with this value.
+    pub fn keep(self) -> Result<()> {
+        set_autoclear(&self.device, false)
+            .map_err(|error| Error::io(format!("cannot keep {}", self.path), error))
+    }
+}
+
+/// Lets a device that was [kept](LoopDevice::keep) go with its last user. No such device, or one without a file, is fine.
+///
+/// # Errors
+/// By class of the system's error.
+pub fn release_loop_device(device: &Path) -> Result<()> {
+    let cannot = |error| Error::io(format!("cannot release {}", device.display()), error);
+    let opened = match OpenOptions::new().read(true).custom_flags(libc::O_CLOEXEC).open(device) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(cannot(error)),
+    };
+    match set_autoclear(&opened, true) {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(()),
+        result => result.map_err(cannot),
+    }
+}
+
+/// The file that a loop device stands for; `None` if it has none, or is none.
+#[must_use]
+pub fn loop_backing_file(device: &Path) -> Option<PathBuf> {
+    let file = Path::new("/sys/block").join(device.file_name()?).join("loop/backing_file");
+    let text = std::fs::read(file).ok()?;
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    Some(PathBuf::from(OsStr::from_bytes(text)))
 }
 
 /// Attaches `file` to a free loop device.
@@ -80,7 +140,7 @@ pub(crate) fn attach(file: &Path, read_only: bool, direct_io: bool) -> Result<Lo
         let path = format!("/dev/loop{number}");
         let device = open(Path::new(&path)).map_err(cannot)?;
         match configure(&device, &backing, file, read_only, direct_io) {
-            Ok(()) => return Ok(LoopDevice { path, _device: device.into() }),
+            Ok(()) => return Ok(LoopDevice { path, device }),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
             Err(error) => return Err(cannot(error)),
         }
@@ -124,4 +184,20 @@ fn configure(device: &File, backing: &File, name: &Path, read_only: bool, direct
     // SAFETY: `config` has the layout of the kernel's structure and outlives the call, which only reads it.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, std::ptr::from_ref(&config)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether the device frees itself with its last user.
+fn set_autoclear(device: &File, wanted: bool) -> io::Result<()> {
+    // SAFETY: the structure is plain numbers, for which zeros are valid.
+    let mut info: LoopInfo = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` has the layout of the kernel's structure and outlives the call, which fills it.
+    if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS, std::ptr::from_mut(&mut info)) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    info.flags = if wanted { info.flags | LO_FLAGS_AUTOCLEAR } else { info.flags & !LO_FLAGS_AUTOCLEAR };
+    // SAFETY: as above; this call only reads it.
+    if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_STATUS, std::ptr::from_ref(&info)) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }

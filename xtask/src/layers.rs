@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::process::{self, cargo};
 
 /// The rank of every published crate (ARCHITECTURE.md, "The map").
-const RANKS: [(&str, u8); 20] = [
+const RANKS: [(&str, u8); 21] = [
     ("corten-types", 0),
     ("corten-filter", 0),
     ("corten-disk", 0),
@@ -19,6 +19,7 @@ const RANKS: [(&str, u8); 20] = [
     ("corten-api", 1),
     ("corten-content-store", 2),
     ("corten-snapshotter", 2),
+    ("corten-mount-manager", 2),
     ("corten-runtime-runc", 2),
     ("corten-snapshotter-overlay", 3),
     ("corten-snapshotter-native", 3),
@@ -35,7 +36,7 @@ const RANKS: [(&str, u8); 20] = [
 const VOCABULARY: &str = "corten-types";
 
 /// What a crate must not reach, however indirectly.
-const ABSENCES: [(&str, &[&str]); 15] = [
+const ABSENCES: [(&str, &[&str]); 16] = [
     ("corten-types", &["tokio", "tonic", "prost"]),
     ("corten-filter", &["tokio", "tonic", "prost"]),
     ("corten-gc", &["tokio", "tonic", "prost"]),
@@ -45,6 +46,7 @@ const ABSENCES: [(&str, &[&str]); 15] = [
     ("corten-events", &["tonic", "prost"]),
     ("corten-content-store", &["tonic", "prost"]),
     ("corten-snapshotter", &["tonic", "prost"]),
+    ("corten-mount-manager", &["tonic", "prost"]),
     ("corten-runtime-runc", &["tonic", "prost"]),
     ("corten-snapshotter-overlay", &["tonic", "prost"]),
     ("corten-snapshotter-native", &["tonic", "prost"]),

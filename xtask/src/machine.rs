@@ -31,6 +31,7 @@ pub(crate) const TEST: [Package; 6] = [
     package("python3-grpcio", "/usr/share/doc/python3-grpcio"),
     package("iproute2", "/usr/share/doc/iproute2"),
     package("e2fsprogs", "/sbin/mkfs.ext4"),
+    package("erofs-utils", "/usr/bin/mkfs.erofs"),
 ];
 
 /// Installs the packages that are missing; says in one sentence what is needed where that is impossible.

@@ -241,3 +241,27 @@ fn a_missing_helper_is_named() {
         assert!(error.message().contains("mount.fuse3"), "{error:?}");
     });
 }
+
+#[test]
+fn a_device_that_is_kept_stays_until_it_is_released() {
+    in_own_namespace(|root| {
+        if !Path::new("/dev/loop-control").exists() {
+            println!("skipped: no loop devices");
+            return;
+        }
+        let image = root.join("image");
+        std::fs::File::create(&image).unwrap().set_len(1 << 20).unwrap();
+        let options = corten_mount::LoopOptions { read_only: true, ..Default::default() };
+        let device = corten_mount::LoopDevice::attach(&image, options).unwrap();
+        let path = Path::new(device.path()).to_owned();
+        device.keep().unwrap();
+        let backing = || corten_mount::loop_backing_file(&path);
+        let file_name = |path: std::path::PathBuf| path.file_name().map(|name| name.to_owned());
+        assert_eq!(backing().and_then(file_name).as_deref(), Some("image".as_ref()));
+        let read_only = Path::new("/sys/block").join(path.file_name().unwrap()).join("ro");
+        assert_eq!(std::fs::read_to_string(read_only).unwrap().trim(), "1");
+        corten_mount::release_loop_device(&path).unwrap();
+        assert_ne!(backing().and_then(file_name).as_deref(), Some("image".as_ref()));
+        corten_mount::release_loop_device(Path::new("/dev/loop-that-is-none")).unwrap();
+    });
+}
