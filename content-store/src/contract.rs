@@ -95,6 +95,16 @@ pub trait BlobWriter: Send + Sync {
 
     /// Deletes the blob. `NotFound` if it does not exist here.
     async fn delete(&self, digest: &Digest) -> Result<()>;
+
+    /// Deletes each of the blobs, as [`delete`](Self::delete) does; answers in their order. A store that can makes them
+    /// durable together.
+    async fn delete_all(&self, digests: &[Digest]) -> Vec<Result<()>> {
+        let mut results = Vec::with_capacity(digests.len());
+        for digest in digests {
+            results.push(self.delete(digest).await);
+        }
+        results
+    }
 }
 
 /// Opening ingests.

@@ -8,7 +8,8 @@ use std::{
 
 use tokio::sync::OwnedMutexGuard;
 
-/// Locks by key. They may be held across awaits; hold one of a kind at a time, or several in the order of their keys.
+/// Locks by key. They may be held across awaits. Who holds one of a kind waits for no other of it, unless all are taken in
+/// the order of their keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyLocks(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
 
@@ -19,6 +20,14 @@ impl KeyLocks {
         let place = Place { locks: self.clone(), key: key.to_owned() };
         let guard = lock.lock_owned().await;
         KeyGuard { guard: Some(guard), place }
+    }
+
+    /// Takes the lock of `key` if nobody holds it.
+    pub(crate) fn try_lock(&self, key: &str) -> Option<KeyGuard> {
+        let lock = Arc::clone(self.map().entry(key.to_owned()).or_default());
+        let place = Place { locks: self.clone(), key: key.to_owned() };
+        let guard = lock.try_lock_owned().ok()?;
+        Some(KeyGuard { guard: Some(guard), place })
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<()>>>> {
@@ -113,6 +122,17 @@ mod tests {
         waiting.await.unwrap();
         drop(other);
         assert_eq!(locks.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_held_is_not_taken_and_not_forgotten() {
+        let locks = KeyLocks::default();
+        let first = locks.try_lock("a").unwrap();
+        assert!(locks.try_lock("a").is_none());
+        assert_eq!(locks.len(), 1);
+        drop(first);
+        assert_eq!(locks.len(), 0);
+        assert!(locks.try_lock("a").is_some());
     }
 
     #[tokio::test]

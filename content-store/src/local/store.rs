@@ -172,6 +172,39 @@ impl BlobWriter for LocalStore {
         })
         .await
     }
+
+    /// One sync of the folder for all of them. If that fails, those that are gone may come back with a power cut.
+    async fn delete_all(&self, digests: &[Digest]) -> Vec<Result<()>> {
+        let wanted = digests.to_vec();
+        let removed = self.run(move |inner| Ok(remove_all(inner, &wanted))).await;
+        removed.unwrap_or_else(|error| {
+            digests.iter().map(|_| Err(Error::new(error.kind(), error.chain()))).collect()
+        })
+    }
+}
+
+fn remove_all(inner: &Inner, digests: &[Digest]) -> Vec<Result<()>> {
+    let remove = |digest: &Digest| {
+        let path = inner.layout.blob(digest);
+        inner.digests.hold(digest, || {
+            inner.disk.remove_file(&path).map_err(|error| blob::failure("delete", digest, error))
+        })
+    };
+    let mut results: Vec<Result<()>> = digests.iter().map(remove).collect();
+    for algorithm in [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512] {
+        let is_gone = |at: &usize| digests[*at].algorithm() == algorithm && results[*at].is_ok();
+        let gone: Vec<usize> = (0..digests.len()).filter(is_gone).collect();
+        if gone.is_empty() {
+            continue;
+        }
+        if let Err(failure) = inner.disk.sync_folder(&inner.layout.blobs_of(algorithm)) {
+            for at in gone {
+                let error = io::Error::new(failure.kind(), failure.to_string());
+                results[at] = Err(blob::failure("delete", &digests[at], error));
+            }
+        }
+    }
+    results
 }
 
 #[async_trait]

@@ -75,6 +75,20 @@ pub(super) async fn what_does_not_exist_is_not_found(store: &dyn ContentStore) {
     assert!(store.list(&Filters::all(), None, 10).await.expect("it lists").is_empty());
 }
 
+pub(super) async fn blobs_deleted_together_are_answered_for_in_their_order(store: &dyn ContentStore) {
+    let (first, second) = (put(store, b"first").await, put(store, b"second").await);
+    let kept = put(store, b"kept").await;
+    let wanted = [first.digest.clone(), sha256(b"absent"), second.digest.clone(), first.digest.clone()];
+    let results = store.delete_all(&wanted).await;
+    let kinds: Vec<_> =
+        results.iter().map(|result| result.as_ref().err().map(corten_types::Error::kind)).collect();
+    let missing = Some(ErrorKind::NotFound);
+    assert_eq!(kinds, [None, missing, None, missing]);
+    assert!(!exists(store, &first.digest).await && !exists(store, &second.digest).await);
+    assert!(exists(store, &kept.digest).await);
+    assert!(store.delete_all(&[]).await.is_empty());
+}
+
 pub(super) async fn a_deleted_blob_is_gone_and_can_come_again(store: &dyn ContentStore) {
     let info = put(store, b"short-lived").await;
     store.delete(&info.digest).await.expect("it is deleted");

@@ -28,6 +28,7 @@ cases! {
         a_large_blob_arrives_whole,
         what_does_not_exist_is_not_found,
         a_deleted_blob_is_gone_and_can_come_again,
+        blobs_deleted_together_are_answered_for_in_their_order,
         an_open_blob_stays_readable_after_its_deletion,
         blobs_are_listed_in_the_order_of_digests,
         a_page_begins_after_the_last_of_the_page_before,

@@ -1,9 +1,11 @@
 //! Working off tombstones: bytes go after their rows (`consistency.md` §2; G26, G27).
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use corten_database::rusqlite::Connection;
 use corten_snapshotter::Snapshotter;
 use corten_types::{Digest, ErrorKind, Result};
+use tokio::task::JoinSet;
 
 use crate::{
     Metadata,
@@ -12,8 +14,14 @@ use crate::{
     row, sequence, snapshots,
 };
 
-/// How many tombstones are cleared in one transaction.
-const CLEARED_TOGETHER: usize = 256;
+/// How many tombstones are in memory at once.
+const PAGE: usize = 4096;
+
+/// How many blobs are removed under one look at the rows, with one sync, while their digests are locked.
+const BLOBS_TOGETHER: usize = 64;
+
+/// How many other things are removed at the same time, so that stores that commit in groups can.
+const OTHERS_TOGETHER: usize = 16;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,54 +46,89 @@ enum Fate {
     Postponed,
 }
 
-/// Removes the bytes of every tombstone that was there at the call, as far as that is possible now.
-pub(super) async fn work_off(metadata: &Metadata) -> Result<Removed> {
-    let mut tombstones = read(metadata).await?;
-    // Snapshots that stand on others have greater numbers, and go first.
-    tombstones.sort_by_key(|tombstone| std::cmp::Reverse(sequence::of_name(&tombstone.id)));
-    let mut total = Removed::default();
-    let mut done = Vec::new();
-    let mut cleaned: Vec<String> = Vec::new();
-    for tombstone in tombstones {
-        match remove(metadata, &tombstone).await {
-            Ok(Fate::Removed) => total.removed += 1,
+/// What became of tombstones so far.
+#[derive(Default)]
+struct Tally {
+    total: Removed,
+    /// The tombstones that have done their duty and are not cleared yet.
+    done: Vec<i64>,
+    /// The snapshotters that something was removed from.
+    cleaned: BTreeSet<String>,
+}
+
+impl Tally {
+    fn note(&mut self, tombstone: &Tombstone, fate: Result<Fate>) {
+        match fate {
+            Ok(Fate::Removed) => self.total.removed += 1,
             Ok(Fate::Nothing) => {}
             Ok(Fate::Postponed) => {
-                total.postponed += 1;
-                continue;
+                self.total.postponed += 1;
+                return;
             }
             Err(error) => {
                 tracing::warn!(kind = %tombstone.kind, id = %tombstone.id, %error, "bytes without a row stay for now");
-                total.postponed += 1;
-                continue;
+                self.total.postponed += 1;
+                return;
             }
         }
-        if let Some(snapshotter) = tombstone.kind.strip_prefix("snapshots/")
-            && !cleaned.iter().any(|known| known == snapshotter)
-        {
-            cleaned.push(snapshotter.to_owned());
+        if let Some(snapshotter) = tombstone.kind.strip_prefix("snapshots/") {
+            self.cleaned.insert(snapshotter.to_owned());
         }
-        done.push(tombstone.number);
-        if done.len() == CLEARED_TOGETHER {
-            clear(metadata, std::mem::take(&mut done)).await?;
+        self.done.push(tombstone.number);
+    }
+}
+
+/// Removes the bytes of every tombstone that was there at the call, as far as that is possible now.
+pub(super) async fn work_off(metadata: &Metadata) -> Result<Removed> {
+    let mut tally = Tally::default();
+    let newest = metadata.read(newest).await?;
+    let mut after = 0;
+    loop {
+        let page = read(metadata, after, newest).await?;
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        let (blobs, mut others): (Vec<_>, Vec<_>) =
+            page.into_iter().partition(|tombstone| tombstone.kind == BLOBS);
+        for together in blobs.chunks(BLOBS_TOGETHER) {
+            remove_blobs(metadata, together, &mut tally).await?;
+            clear(metadata, std::mem::take(&mut tally.done)).await?;
         }
+        // Snapshots that stand on others have greater numbers, and go first.
+        others.sort_by_key(|tombstone| std::cmp::Reverse(sequence::of_name(&tombstone.id)));
+        // A script counts operations, which are to come in one order.
+        let together = if metadata.inner.disk.seam().is_some() { 1 } else { OTHERS_TOGETHER };
+        for together in others.chunks(together) {
+            remove_others(metadata, together, &mut tally).await;
+            if tally.done.len() >= BLOBS_TOGETHER {
+                clear(metadata, std::mem::take(&mut tally.done)).await?;
+            }
+        }
+        clear(metadata, std::mem::take(&mut tally.done)).await?;
     }
-    if !done.is_empty() {
-        clear(metadata, done).await?;
-    }
-    for name in cleaned {
+    for name in tally.cleaned {
         if let Some(snapshotter) = metadata.snapshotter(&name) {
             cleanup(&name, &snapshotter).await;
         }
     }
-    Ok(total)
+    Ok(tally.total)
 }
 
-async fn read(metadata: &Metadata) -> Result<Vec<Tombstone>> {
+fn newest(connection: &Connection) -> Result<i64> {
+    let mut newest = 0;
+    row::query(connection, "SELECT ifnull(max(number), 0) FROM tombstones", [], |row| {
+        newest = row.get(0)?;
+        Ok(())
+    })?;
+    Ok(newest)
+}
+
+async fn read(metadata: &Metadata, after: i64, newest: i64) -> Result<Vec<Tombstone>> {
     metadata
-        .read(|connection| {
+        .read(move |connection| {
             let mut found = Vec::new();
-            row::query(connection, "SELECT number, kind, id FROM tombstones", [], |row| {
+            let text = "SELECT number, kind, id FROM tombstones
+                 WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3";
+            row::query(connection, text, (after, newest, PAGE), |row| {
                 found.push(Tombstone { number: row.get(0)?, kind: row.get(1)?, id: row.get(2)? });
                 Ok(())
             })?;
@@ -96,6 +139,9 @@ async fn read(metadata: &Metadata) -> Result<Vec<Tombstone>> {
 
 /// A tombstone that was written meanwhile for the same bytes has another number, and stays.
 async fn clear(metadata: &Metadata, numbers: Vec<i64>) -> Result<()> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
     metadata
         .write_freeing(move |change| {
             change.quiet();
@@ -109,7 +155,6 @@ async fn clear(metadata: &Metadata, numbers: Vec<i64>) -> Result<()> {
 
 async fn remove(metadata: &Metadata, tombstone: &Tombstone) -> Result<Fate> {
     match tombstone.kind.as_str() {
-        BLOBS => remove_blob(metadata, tombstone.id.parse()?).await,
         INGESTS => fate(metadata.content().abort(&tombstone.id).await),
         kind => match kind.strip_prefix("snapshots/") {
             Some(name) => remove_snapshot(metadata, name, &tombstone.id).await,
@@ -134,14 +179,74 @@ async fn remove_resource(metadata: &Metadata, kind: &str, number: &str) -> Resul
     fate(collectible.remove(number).await)
 }
 
-/// Under the lock of the digest, so that nobody who commits it now loses it.
-async fn remove_blob(metadata: &Metadata, digest: Digest) -> Result<Fate> {
-    let _guard = metadata.digest_locks().lock(digest.as_str()).await;
-    let wanted = digest.clone();
-    if metadata.read(move |connection| content::is_needed(connection, &wanted)).await? {
-        return Ok(Fate::Nothing);
+/// Under the locks of the digests, so that nobody who commits one now loses it. It takes those that nobody holds, together
+/// and without waiting, so that no circle of waiting can come about; then the others, one by one.
+async fn remove_blobs(metadata: &Metadata, tombstones: &[Tombstone], tally: &mut Tally) -> Result<()> {
+    let (mut free, mut held) = (Vec::new(), Vec::new());
+    for tombstone in tombstones {
+        match metadata.digest_locks().try_lock(&tombstone.id) {
+            Some(guard) => free.push((tombstone, guard)),
+            None => held.push(tombstone),
+        }
     }
-    fate(metadata.content().delete(&digest).await)
+    let (free, guards): (Vec<&Tombstone>, Vec<_>) = free.into_iter().unzip();
+    remove_locked(metadata, &free, tally).await?;
+    drop(guards);
+    for tombstone in held {
+        let _guard = metadata.digest_locks().lock(&tombstone.id).await;
+        remove_locked(metadata, &[tombstone], tally).await?;
+    }
+    Ok(())
+}
+
+async fn remove_locked(metadata: &Metadata, tombstones: &[&Tombstone], tally: &mut Tally) -> Result<()> {
+    let mut digests: Vec<Digest> = Vec::with_capacity(tombstones.len());
+    for tombstone in tombstones {
+        digests.push(tombstone.id.parse()?);
+    }
+    let asked = digests.clone();
+    let needed: Vec<bool> = metadata
+        .read(move |connection| asked.iter().map(|digest| content::is_needed(connection, digest)).collect())
+        .await?;
+    let mut needed = needed.iter();
+    digests.retain(|_| !*needed.next().unwrap_or(&true));
+    let mut results = digests.iter().zip(metadata.content().delete_all(&digests).await).peekable();
+    for tombstone in tombstones {
+        // Twice the same digest is possible: it is under one lock, and the second finds nothing.
+        let result = results.next_if(|(digest, _)| digest.as_str() == tombstone.id);
+        tally.note(tombstone, result.map_or(Ok(Fate::Nothing), |(_, result)| fate(result)));
+    }
+    Ok(())
+}
+
+/// Those that others still stand on are tried again as long as something else goes.
+async fn remove_others(metadata: &Metadata, tombstones: &[Tombstone], tally: &mut Tally) {
+    let mut waiting = tombstones.to_vec();
+    loop {
+        let before = waiting.len();
+        let mut running = JoinSet::new();
+        for tombstone in waiting.drain(..) {
+            let metadata = metadata.clone();
+            running.spawn(async move {
+                let fate = remove(&metadata, &tombstone).await;
+                (tombstone, fate)
+            });
+        }
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                Ok((tombstone, Ok(Fate::Postponed))) => waiting.push(tombstone),
+                Ok((tombstone, fate)) => tally.note(&tombstone, fate),
+                Err(error) => {
+                    tracing::warn!(%error, "a removal panicked; its tombstone stays");
+                    tally.total.postponed += 1;
+                }
+            }
+        }
+        if waiting.is_empty() || waiting.len() == before {
+            break;
+        }
+    }
+    waiting.iter().for_each(|tombstone| tally.note(tombstone, Ok(Fate::Postponed)));
 }
 
 async fn remove_snapshot(metadata: &Metadata, name: &str, backend_key: &str) -> Result<Fate> {
