@@ -25,7 +25,7 @@ pub(crate) const DEMO: [Package; 4] = [
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: [Package; 6] = [
+pub(crate) const TEST: [Package; 5] = [
     package("docker-registry", "/usr/bin/docker-registry"),
     package("umoci", "/usr/bin/umoci"),
     package("python3-grpcio", "/usr/share/doc/python3-grpcio"),
