@@ -9,8 +9,8 @@ use crate::{
 pub(crate) fn run() -> anyhow::Result<()> {
     machine::require_root("the comparison with containerd")?;
     step("packages", || {
-        machine::ensure(&machine::DEMO)?;
-        machine::ensure(&machine::TEST)
+        machine::ensure(machine::DEMO)?;
+        machine::ensure(machine::TEST)
     })?;
     let programs = step("build the daemon and the shim", || build::all(build::Profile::Release))?;
     step("build the benchmarks", || {

@@ -23,8 +23,8 @@ const OURS_ALONE: [&str; 5] = [
 pub(crate) fn run() -> anyhow::Result<()> {
     machine::require_root("the comparison with containerd")?;
     step("packages", || {
-        machine::ensure(&machine::DEMO)?;
-        machine::ensure(&machine::TEST)
+        machine::ensure(machine::DEMO)?;
+        machine::ensure(machine::TEST)
     })?;
     let programs = step("build the daemon and the shim", || build::all(build::Profile::Dev))?;
     let ours = step("tests on Corten", || results(&programs, ""))?;

@@ -13,7 +13,7 @@ const CONTAINER: &str = "demo";
 /// Installs what is missing, builds, and runs a container on a daemon with scratch folders.
 pub(crate) fn run() -> anyhow::Result<()> {
     machine::require_root("the demo")?;
-    step("install what is missing", || machine::ensure(&machine::DEMO))?;
+    step("install what is missing", || machine::ensure(machine::DEMO))?;
     let programs = step("build the daemon and the shim", || build::all(build::Profile::Release))?;
     let mut daemon = step("start cortend on scratch folders", || {
         let daemon = Daemon::prepare_with(&programs.daemon, &programs.shim)?;

@@ -17,7 +17,7 @@ const fn package(name: &'static str, shows: &'static str) -> Package {
 }
 
 /// What building and the demo need.
-pub(crate) const DEMO: [Package; 4] = [
+pub(crate) const DEMO: &[Package] = &[
     package("gcc", "/usr/bin/gcc"),
     package("runc", "/usr/sbin/runc"),
     package("busybox-static", "/usr/share/doc/busybox-static"),
@@ -25,7 +25,7 @@ pub(crate) const DEMO: [Package; 4] = [
 ];
 
 /// What the tests need besides.
-pub(crate) const TEST: [Package; 5] = [
+pub(crate) const TEST: &[Package] = &[
     package("docker-registry", "/usr/bin/docker-registry"),
     package("umoci", "/usr/bin/umoci"),
     package("python3-grpcio", "/usr/share/doc/python3-grpcio"),

@@ -11,8 +11,8 @@ use crate::{
 pub(crate) fn run() -> anyhow::Result<()> {
     machine::require_root("the test suite")?;
     step("packages", || {
-        machine::ensure(&machine::DEMO)?;
-        machine::ensure(&machine::TEST)
+        machine::ensure(machine::DEMO)?;
+        machine::ensure(machine::TEST)
     })?;
     check::run()?;
     let programs = step("build the daemon and the shim", || build::all(build::Profile::Dev))?;
