@@ -13,7 +13,9 @@ mod usage;
 
 pub use contract::{Kind, SnapshotInfo, SnapshotKeeper, SnapshotReader, SnapshotWriter, Snapshotter, Usage};
 pub use inspector::{DamagedSnapshot, Folders, Inspector};
-pub use local::{Driver, LocalSnapshotter, OpenReport, Placement, Removal, Tree, TreeManifest};
+pub use local::{
+    Driver, LocalSnapshotter, MeasuredUsage, OpenReport, Placement, Removal, Tree, TreeManifest,
+};
 pub use metastore::{Metastore, Row};
 pub use trees::Trees;
 pub use usage::disk_usage;

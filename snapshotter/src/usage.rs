@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -12,6 +13,12 @@ use crate::Usage;
 
 /// The unit of `st_blocks`, whatever the filesystem's own blocks are.
 const BLOCK_BYTES: u64 = 512;
+
+/// After how many entries it is told what was counted so far.
+const TELLING_ENTRIES: u64 = 4096;
+
+/// How many files with several names are remembered, to count each once. More of them count by name.
+const LINKED_LIMIT: usize = 1 << 20;
 
 /// What one look at every file of a folder tells.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +44,15 @@ pub fn disk_usage(folder: &Path) -> Result<Usage> {
 
 /// Looks at every file of `folder` once.
 pub(crate) fn survey(folder: &Path) -> Result<Survey> {
+    survey_with(folder, |_| ControlFlow::Continue(()))
+}
+
+/// The same, telling now and then what was counted so far; it stops, with less than there is, where that is not wanted
+/// any more.
+pub(crate) fn survey_with(
+    folder: &Path,
+    mut so_far: impl FnMut(&Usage) -> ControlFlow<()>,
+) -> Result<Survey> {
     let cannot = |error: io::Error| Error::io(format!("cannot measure {}", folder.display()), error);
     let top = folder.symlink_metadata().map_err(cannot)?;
     let mut survey = Survey {
@@ -47,6 +63,7 @@ pub(crate) fn survey(folder: &Path) -> Result<Survey> {
     };
     let mut linked = HashSet::new();
     let mut waiting = vec![folder.to_owned()];
+    let mut told_at = 0;
     while let Some(folder) = waiting.pop() {
         let listing = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -61,10 +78,22 @@ pub(crate) fn survey(folder: &Path) -> Result<Survey> {
             survey.entries += 1;
             if found.is_dir() {
                 waiting.push(entry.path());
-            } else if found.nlink() > 1 && !linked.insert((found.dev(), found.ino())) {
-                continue;
+            } else if found.nlink() > 1 {
+                let file = (found.dev(), found.ino());
+                if linked.contains(&file) {
+                    continue;
+                }
+                if linked.len() < LINKED_LIMIT {
+                    linked.insert(file);
+                }
             }
             survey.count(&found);
+            if survey.entries - told_at >= TELLING_ENTRIES {
+                told_at = survey.entries;
+                if so_far(&survey.usage).is_break() {
+                    return Ok(survey);
+                }
+            }
         }
     }
     Ok(survey)

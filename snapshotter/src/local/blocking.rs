@@ -4,19 +4,21 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use corten_disk::{Disk, FilesystemSync};
 use corten_filter::Filters;
 use corten_types::{Error, Labels, Mount, Result, UpdateMask};
 
 use super::driver::{Driver, Placement, Removal};
+use super::meter::{MeasuredUsage, Meter};
 use super::open::{self, OpenReport};
 use super::recording::{Recorder, Recordings};
 use super::{Tree, TreeManifest};
 use crate::inspector::Parts;
 use crate::metastore::{Commit, now};
 use crate::usage::{Survey, survey};
-use crate::{Kind, Metastore, Row, SnapshotInfo, Trees, Usage, disk_usage};
+use crate::{Kind, Metastore, Row, SnapshotInfo, Trees};
 
 #[derive(Debug)]
 pub(super) struct Blocking<D> {
@@ -32,6 +34,8 @@ pub(super) struct Blocking<D> {
     recordings: Arc<Recordings>,
     /// The quarantine that was found at open is over.
     released: AtomicBool,
+    /// What active snapshots take.
+    meter: Meter,
     /// Two cleanups would remove the same folders.
     cleaning: Mutex<()>,
 }
@@ -52,6 +56,7 @@ impl<D: Driver> Blocking<D> {
             watches: Mutex::default(),
             recordings: Arc::default(),
             released: AtomicBool::new(false),
+            meter: Meter::default(),
             cleaning: Mutex::default(),
         })
     }
@@ -69,13 +74,16 @@ impl<D: Driver> Blocking<D> {
         self.metastore.list_with(filters, after, limit, |row| self.labelled(row))
     }
 
-    /// Row S10: stored at the commit of a committed one, looked at for an active one, nothing for a view.
-    pub(super) fn usage(&self, key: &str) -> Result<Usage> {
+    /// Row S10: stored at the commit of a committed one, measured in the background for an active one, nothing for a view.
+    pub(super) fn usage(&self, key: &str) -> Result<MeasuredUsage> {
         let row = self.metastore.get(key)?;
-        match row.info.kind {
-            Kind::Active => disk_usage(&self.driver.measured(&self.trees, row.id)),
-            Kind::View | Kind::Committed => Ok(row.usage.unwrap_or_default()),
+        if row.info.kind == Kind::Active {
+            return self.meter.ask(row.id, self.driver.measured(&self.trees, row.id)).map_err(|error| {
+                Error::new(error.kind(), format!("cannot tell what snapshot {key:?} takes"))
+                    .with_source(error)
+            });
         }
+        Ok(MeasuredUsage { usage: row.usage.unwrap_or_default(), age: Duration::ZERO, is_whole: true })
     }
 
     /// The folder first, then the row: a row without its folder would be a lie, a folder without a row is debris.
@@ -140,6 +148,7 @@ impl<D: Driver> Blocking<D> {
                 now: now(),
             };
             self.metastore.commit(change)?;
+            self.meter.forget(id);
             if manifest.is_none() {
                 // Nobody looks at it: the row says that there is none.
                 let _ = self.trees.remove_file(&self.driver.manifest(&self.trees, id));
@@ -215,6 +224,7 @@ impl<D: Driver> Blocking<D> {
         let id = self.metastore.remove(key)?;
         self.watches().remove(&id);
         self.recordings.take(id);
+        self.meter.forget(id);
         if self.driver.removal() != Removal::OnCleanup {
             // It is removed, whatever becomes of its folder: the tombstone stays for another try.
             let discarded = open::discard(&self.driver, &self.trees, id);
