@@ -1,6 +1,7 @@
 //! A daemon as a process, on scratch folders and a scratch socket.
 
 use std::{
+    ffi::OsString,
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -37,6 +38,10 @@ pub struct DaemonOptions {
     pub configuration: String,
     /// Where its durable folder is, if not in the scratch folder.
     pub root: Option<PathBuf>,
+    /// What it logs. Benchmarks take less than tests do.
+    pub log_level: &'static str,
+    /// A program, with arguments, that is given the daemon's command line and becomes the daemon.
+    pub launcher: Vec<OsString>,
 }
 
 impl Default for DaemonOptions {
@@ -44,7 +49,7 @@ impl Default for DaemonOptions {
     fn default() -> Self {
         let peer = std::env::var("CORTEN_TEST_PEER").unwrap_or_default();
         let kind = if peer == "containerd" { Kind::Containerd } else { Kind::Corten };
-        Self { kind, configuration: String::new(), root: None }
+        Self { kind, configuration: String::new(), root: None, log_level: "debug", launcher: Vec::new() }
     }
 }
 
@@ -57,6 +62,15 @@ pub struct Daemon {
     child: Option<Child>,
     containers: Mutex<Vec<String>>,
 }
+
+/// What serves Kubernetes, in containerd 1 and 2: no part of what is compared.
+const KUBERNETES: [&str; 5] = [
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.cri.v1.images",
+    "io.containerd.cri.v1.runtime",
+    "io.containerd.podsandbox.controller.v1.podsandbox",
+    "io.containerd.nri.v1.nri",
+];
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -107,8 +121,9 @@ impl Daemon {
 
     fn write_configuration(&self) -> anyhow::Result<()> {
         let text = format!(
-            "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+            "version = 2\ndisabled_plugins = {:?}\n\
              [plugins.\"io.containerd.internal.v1.opt\"]\npath = {:?}\n{}",
+            if self.is_corten() { &KUBERNETES[..1] } else { &KUBERNETES[..] },
             self.path("opt"),
             self.options.configuration
         );
@@ -135,7 +150,14 @@ impl Daemon {
     pub fn command(&self) -> Command {
         let program =
             if self.is_corten() { self.path("bin/cortend") } else { self.programs.containerd.clone() };
-        let mut command = Command::new(program);
+        let mut command = match self.options.launcher.split_first() {
+            None => Command::new(program),
+            Some((launcher, arguments)) => {
+                let mut command = Command::new(launcher);
+                command.args(arguments).arg(program);
+                command
+            }
+        };
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
@@ -147,7 +169,7 @@ impl Daemon {
             .arg(self.path("state"))
             .arg("--address")
             .arg(self.address())
-            .args(["--log-level", "debug"]);
+            .args(["--log-level", self.options.log_level]);
         command
     }
 

@@ -21,14 +21,14 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Ours at these paths, the peers where Debian has them.
+    /// Ours at these paths, the peers where Debian has them or the environment says.
     #[must_use]
     pub fn at(cortend: PathBuf, shim: PathBuf) -> Self {
         Self {
             cortend,
             shim,
-            containerd: "/usr/bin/containerd".into(),
-            stock_shim: "/usr/bin/containerd-shim-runc-v2".into(),
+            containerd: chosen("CORTEN_TEST_CONTAINERD", "/usr/bin/containerd".into()),
+            stock_shim: chosen("CORTEN_TEST_STOCK_SHIM", "/usr/bin/containerd-shim-runc-v2".into()),
         }
     }
 

@@ -58,5 +58,5 @@ fn options() -> DaemonOptions {
     let configuration = "[plugins.\"io.containerd.gc.v1.scheduler\"]\npause_threshold = 0.02\n\
                          deletion_threshold = 1000\nmutation_threshold = 1000\nschedule_delay = \"1h\"\n\
                          startup_delay = \"1h\"\n";
-    DaemonOptions { kind: Kind::Corten, configuration: configuration.to_owned(), root: None }
+    DaemonOptions { kind: Kind::Corten, configuration: configuration.to_owned(), ..DaemonOptions::default() }
 }

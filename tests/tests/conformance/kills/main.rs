@@ -68,7 +68,7 @@ fn what_was_acknowledged_is_whole_after_a_kill() {
     println!("CORTEN_TEST_KILLS={kills} CORTEN_TEST_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
-    let options = DaemonOptions { kind: Kind::Corten, configuration: String::new(), root: None };
+    let options = DaemonOptions { kind: Kind::Corten, ..DaemonOptions::default() };
     let mut daemon = Daemon::start_with(options).unwrap();
     let mut clients = clients(&mut random, daemon.scratch());
     for kill in 1..=kills {
