@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod check;
 mod compatibility;
+mod containerd;
 mod demo;
 mod generate;
 mod layers;
@@ -20,7 +21,9 @@ const USAGE: &str = "usage: cargo xtask <chore>
   build [--release]   the daemon, and the shim with its own profile
   generate [--check]  compile api/proto
   compatibility       run the end-to-end tests on Corten and on containerd, write docs/compatibility.md
-  bench               the daemon beside containerd, as Markdown";
+  bench all|start|storage|layers [--quick] [--only NAME] [--repetitions N] [--on FOLDER]
+                      the daemon beside containerd, written into docs/benchmarks.md
+  bench crates        the benchmarks of the single crates, each for a moment";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,7 +31,7 @@ fn main() -> anyhow::Result<()> {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
         ["compatibility"] => compatibility::run(),
-        ["bench"] => bench::run(),
+        ["bench", words @ ..] => bench::run(words),
         ["check"] => check::run(),
         ["build"] => build::all(build::Profile::Dev).map(drop),
         ["build", "--release"] => build::all(build::Profile::Release).map(drop),

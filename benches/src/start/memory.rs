@@ -3,7 +3,8 @@
 use anyhow::Context;
 use corten_tests::{Daemon, DaemonOptions, Image};
 
-use crate::{PEERS, first_run::text};
+use super::run::text;
+use crate::{lab::Lab, peers::PEERS};
 
 const SHIMS: usize = 10;
 
@@ -15,12 +16,11 @@ struct Memory {
     private_dirty: u64,
 }
 
-pub(crate) fn measure() -> anyhow::Result<()> {
-    println!("### Memory\n");
-    println!("One of {SHIMS} idle shims (the middle one), and the daemon above them, in kB.\n");
-    println!("| | resident | proportional | private dirty |\n|---|---|---|---|");
-    for (kind, name) in PEERS {
-        let daemon = Daemon::start_with(DaemonOptions { kind, ..DaemonOptions::default() })?;
+pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for peer in PEERS {
+        let options = DaemonOptions { kind: peer.kind(), log_level: "info", ..DaemonOptions::default() };
+        let daemon = Daemon::start_with(options)?;
         let idle = of(daemon.pid())?;
         let image = Image::busybox(daemon.scratch(), "localhost/busybox:1")?;
         let ctr = daemon.ctr();
@@ -36,9 +36,9 @@ pub(crate) fn measure() -> anyhow::Result<()> {
             shims.push(of(parent(pid)?)?);
         }
         shims.sort_by_key(|memory| memory.proportional);
-        row(&format!("shim of {name}"), shims[shims.len() / 2]);
-        row(&format!("{name}, just started"), idle);
-        row(&format!("{name}, with {SHIMS} containers"), of(daemon.pid())?);
+        rows.push(row(&format!("shim of {peer}"), shims[shims.len() / 2]));
+        rows.push(row(&format!("{peer}, just started"), idle));
+        rows.push(row(&format!("{peer}, with {SHIMS} containers"), of(daemon.pid())?));
         for number in 0..SHIMS {
             let id = format!("idle-{number}");
             ctr.ok(&["tasks", "delete", "--force", &id])?;
@@ -46,12 +46,15 @@ pub(crate) fn measure() -> anyhow::Result<()> {
         }
         daemon.finish()?;
     }
-    println!();
+    lab.report.heading("Memory");
+    lab.report.say(&format!("One of {SHIMS} idle shims (the middle one), and the daemon above them, in kB."));
+    lab.report.table(&["", "resident", "proportional", "private dirty"], &rows);
     Ok(())
 }
 
-fn row(name: &str, memory: Memory) {
-    println!("| {name} | {} | {} | {} |", memory.resident, memory.proportional, memory.private_dirty);
+fn row(name: &str, memory: Memory) -> Vec<String> {
+    let figures = [memory.resident, memory.proportional, memory.private_dirty];
+    [name.to_owned()].into_iter().chain(figures.map(|figure| figure.to_string())).collect()
 }
 
 fn of(pid: u32) -> anyhow::Result<Memory> {

@@ -5,49 +5,49 @@ use std::{path::Path, process::Command};
 use anyhow::{Context, ensure};
 use corten_tests::{Daemon, DaemonOptions, Image};
 
-use crate::{PEERS, sample::Samples};
+use crate::{lab::Lab, peers::PEERS, sample::Samples};
 
 const ROUNDS: usize = 40;
 
 /// Runs the daemons' turns alternately, so that the machine's moods hit both.
-pub(crate) fn measure() -> anyhow::Result<()> {
+pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
+    let rounds = lab.options.repetitions(ROUNDS);
     let mut daemons = Vec::new();
-    for (kind, name) in PEERS {
-        let daemon = Daemon::start_with(DaemonOptions { kind, ..DaemonOptions::default() })?;
+    for peer in PEERS {
+        let options = DaemonOptions { kind: peer.kind(), log_level: "info", ..DaemonOptions::default() };
+        let daemon = Daemon::start_with(options)?;
         let image = Image::busybox(daemon.scratch(), "localhost/busybox:1")?;
         daemon.ctr().ok(&["images", "import", text(&image.archive)?])?;
-        daemons.push((daemon, name, Samples::default(), Samples::default()));
+        daemons.push((daemon, peer, Samples::default(), Samples::default()));
     }
     let bundle = tempfile::tempdir()?;
     prepare_bundle(bundle.path())?;
     let mut runc = Samples::default();
-    for round in 0..ROUNDS {
-        for (daemon, name, runs, clients) in &mut daemons {
+    for round in 0..rounds {
+        for (daemon, peer, runs, clients) in &mut daemons {
             let id = daemon.container(&format!("run-{round}"));
             let ctr = daemon.ctr();
             runs.take(|| ctr.ok(&["run", "--rm", "localhost/busybox:1", &id, "true"]))
-                .with_context(|| format!("run a container on {name}"))?;
+                .with_context(|| format!("run a container on {peer}"))?;
             clients.take(|| ctr.ok(&["version"]))?;
         }
         runc.take(|| raw_runc(bundle.path(), round))?;
     }
-    println!("### Starting a container\n");
-    println!("`ctr run --rm true`, {ROUNDS} rounds in turn, milliseconds.\n");
-    println!("| | median | p90 | ratio of the medians |\n|---|---|---|---|");
-    let containerd = daemons[1].2.median_ms();
-    for (_, name, runs, _) in &daemons {
-        let ratio = containerd / runs.median_ms();
-        println!("| `ctr run` on {name} | {:.0} | {:.0} | {ratio:.2} |", runs.median_ms(), runs.p90_ms());
+    let row = |what: &str, samples: &Samples, ratio: String| {
+        vec![what.to_owned(), format!("{:.0}", samples.median()), format!("{:.0}", samples.p90()), ratio]
+    };
+    let containerd = daemons[1].2.median();
+    let mut rows = Vec::new();
+    for (_, peer, runs, _) in &daemons {
+        rows.push(row(&format!("`ctr run` on {peer}"), runs, format!("{:.2}", containerd / runs.median())));
     }
-    println!("| `runc create`, `start`, `delete` | {:.0} | {:.0} | |", runc.median_ms(), runc.p90_ms());
-    for (_, name, _, clients) in &daemons {
-        println!(
-            "| `ctr version` on {name} (the client alone) | {:.0} | {:.0} | |",
-            clients.median_ms(),
-            clients.p90_ms()
-        );
+    rows.push(row("`runc create`, `start`, `delete`", &runc, String::new()));
+    for (_, peer, _, clients) in &daemons {
+        rows.push(row(&format!("`ctr version` on {peer} (the client alone)"), clients, String::new()));
     }
-    println!();
+    lab.report.heading("Starting a container");
+    lab.report.say(&format!("`ctr run --rm true`, {rounds} rounds in turn, milliseconds."));
+    lab.report.table(&["", "median", "p90", "ratio of the medians"], &rows);
     daemons.into_iter().try_for_each(|(daemon, ..)| daemon.finish())
 }
 
@@ -83,6 +83,6 @@ fn raw_runc(bundle: &Path, round: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn text(path: &Path) -> anyhow::Result<&str> {
+pub(super) fn text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().context("a scratch path is text")
 }
