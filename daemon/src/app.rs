@@ -16,7 +16,9 @@ use corten_server::{
         images::ImagesService,
         introspection::{Identity, IntrospectionService},
         leases::LeasesService,
+        mounts::MountsService,
         namespaces::NamespacesService,
+        sandboxes::SandboxesService,
         snapshots::SnapshotsService,
         tasks::TasksService,
         version::VersionService,
@@ -30,7 +32,7 @@ use tokio::{net::UnixListener, sync::watch};
 use crate::{
     cli::{REVISION, VERSION},
     config::{Settings, SocketSettings},
-    identity,
+    identity, mounts,
     plugin_details::PluginDetails,
     plugins::{Plugins, local, plugin},
     stores,
@@ -107,12 +109,14 @@ impl App {
 
         let content = stores::content(&root, &disk, &mut plugins)?;
         let trees = stores::snapshotters(&root, &overlay, native_root.as_deref(), &disk, &mut plugins);
+        let workspace = mounts::workspace(&root, &state, &disk, &mut plugins)?;
         let publisher = Arc::new(EventBridge::new(exchange.clone()));
         let metadata = stores::metadata(
             &root,
             &disk,
             Arc::new(content.clone()),
             trees,
+            Arc::new(mounts::Collected(Arc::clone(&workspace))),
             shared_content,
             &collection,
             publisher,
@@ -120,6 +124,7 @@ impl App {
         )
         .await?;
         stores::remove_unreadable_ingests(&content, &metadata);
+        let activations = mounts::activations(workspace, &metadata);
         let differ = stores::differ(&temporary, &mut plugins);
 
         let mut options = corten_tasks::Options::new(
@@ -134,6 +139,7 @@ impl App {
         options.socket_dir = shim_socket_dir;
         options.env = stores::shim_environment(&opt_path, temp.as_deref(), &shim_env)?;
         options.search_dirs.push(opt_path.join("bin"));
+        options.mounts = Some(activations.clone());
         options.timeouts.load = timeouts.shim_load;
         options.timeouts.cleanup = timeouts.shim_cleanup;
         options.timeouts.shutdown = timeouts.shim_shutdown;
@@ -173,6 +179,8 @@ impl App {
             .add_service(ImagesService::new(metadata.clone()).into_server())
             .add_service(SnapshotsService::new(metadata.clone()).into_server())
             .add_service(diff.into_server())
+            .add_service(MountsService::new(activations).into_server())
+            .add_service(SandboxesService::new(metadata.clone()).into_server())
             .add_service(EventsService::new(forwarder.clone()).into_server())
             .add_service(TasksService::new(metadata.clone(), tasks.clone()).into_server())
             .build();

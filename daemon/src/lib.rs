@@ -7,6 +7,7 @@ pub mod config;
 pub mod hook;
 pub mod identity;
 pub mod logging;
+mod mounts;
 mod plugin_details;
 mod plugins;
 pub mod publish;

@@ -7,7 +7,7 @@ use corten_server::services::introspection::Plugin;
 use corten_types::{Error, ErrorKind, Platform};
 
 /// Services that are on the gRPC socket, by the ids that containerd gives them (row P36).
-const SERVICES: [&str; 12] = [
+const SERVICES: [&str; 14] = [
     "containers",
     "content",
     "diff",
@@ -16,17 +16,20 @@ const SERVICES: [&str; 12] = [
     "images",
     "introspection",
     "leases",
+    "mounts",
     "namespaces",
+    "sandboxes",
     "snapshots",
     "tasks",
     "version",
 ];
 
 /// Parts that are always there and have nothing to say: kind, id, and the kinds that they need.
-const PLAIN: [(&str, &str, &[&str]); 7] = [
+const PLAIN: [(&str, &str, &[&str]); 8] = [
     ("io.containerd.warning.v1", "deprecations", &[]),
     ("io.containerd.event.v1", "exchange", &[]),
     ("io.containerd.lease.v1", "manager", &["io.containerd.metadata.v1"]),
+    ("io.containerd.sandbox.store.v1", "local", &["io.containerd.metadata.v1"]),
     ("io.containerd.shim.v1", "manager", &[]),
     ("io.containerd.server.v1", "grpc", &["io.containerd.grpc.v1"]),
     ("io.containerd.server.v1", "ttrpc", &["io.containerd.ttrpc.v1"]),

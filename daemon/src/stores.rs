@@ -10,7 +10,7 @@ use anyhow::Context;
 use corten_content_store::{ContentStore, LocalStore};
 use corten_diff::{DifferOptions, WalkingDiffer};
 use corten_disk::Disk;
-use corten_metadata::{ContentSharing, EventSink, Health, Metadata};
+use corten_metadata::{Collectible, ContentSharing, EventSink, Health, Metadata};
 use corten_snapshotter::Snapshotter;
 use corten_snapshotter_native::NativeSnapshotter;
 use corten_snapshotter_overlay::OverlaySnapshotter;
@@ -102,6 +102,7 @@ pub(crate) async fn metadata(
     disk: &Disk,
     content: Arc<dyn ContentStore>,
     trees: Trees,
+    mounts: Arc<dyn Collectible>,
     shared_content: bool,
     collection: &CollectionSettings,
     events: Arc<dyn EventSink>,
@@ -114,6 +115,7 @@ pub(crate) async fn metadata(
     options.folders = trees.folders;
     options.folders.push(root.join(CONTENT_FOLDER));
     options.snapshotters = trees.snapshotters;
+    options.collectibles.insert(crate::mounts::KIND.to_owned(), mounts);
     options.disk = disk.clone();
     options.content_sharing = if shared_content { ContentSharing::Shared } else { ContentSharing::Isolated };
     options.events = events;

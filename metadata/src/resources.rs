@@ -129,8 +129,6 @@ impl Resources {
                 row.info.data = Some(data.clone());
                 change.touch(|| node_of(namespace, &row));
                 row::replace(change.connection, &within(namespace, row))?;
-                // Nothing may keep it: then the next collection is the one to notice.
-                change.deleted();
                 Ok(())
             })
             .await

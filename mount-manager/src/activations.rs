@@ -33,6 +33,12 @@ impl Activations {
         Self { inner: Arc::new(Inner { workspace, ledger, names: Arc::default() }) }
     }
 
+    /// Whether anything in `mounts` needs to be activated, if the caller does not handle types itself.
+    #[must_use]
+    pub fn needs(&self, mounts: &[Mount]) -> bool {
+        !matches!(self.inner.workspace.plan(mounts.to_vec(), &ActivateOptions::default()), Ok(None))
+    }
+
     /// Makes of `mounts` what the caller cannot, and says what is left to mount (M01).
     ///
     /// # Errors

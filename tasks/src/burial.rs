@@ -57,6 +57,7 @@ impl Inner {
     /// Cleans up and publishes the exits that the shim owes. The task is gone when `reservation` is dropped, at the end.
     pub(crate) async fn bury(&self, dead: Dead, reservation: Reservation) {
         let exit = self.clean_up(&dead).await;
+        self.deactivate(&dead.key).await;
         // Its execs died with it: their exits come before the first process's (H37).
         for (exec_id, pid) in &dead.execs {
             let exit = Exit { pid: *pid, status: KILLED, at: exit.at };

@@ -65,11 +65,31 @@ impl Inner {
                 .with_source(error)
         })?;
         self.check_features(&shim, &options.spec, options.chosen_options()).await?;
+        let rootfs = self.activate(&key, &shim, &options).await?;
+        let options = CreateOptions { rootfs: rootfs.mounts, ..options };
+        let made = self.make_patiently(&key, &shim, &options, &checkpoint).await;
+        if made.is_err() && rootfs.activated {
+            self.deactivate(&key).await;
+        }
+        let task = made?;
+        let pid = task.pid();
+        reservation.settle(Arc::clone(&task));
+        self.supervise(&task);
+        Ok(Created { pid })
+    }
 
+    /// Makes bundle, shim and container, again if the shim of a group ended just then.
+    async fn make_patiently(
+        &self,
+        key: &Key,
+        shim: &Path,
+        options: &CreateOptions,
+        checkpoint: &str,
+    ) -> Result<Arc<Task>> {
         let mut attempt = 1;
-        let task = loop {
-            match self.make(&key, &shim, &options, &checkpoint).await {
-                Ok(task) => break task,
+        loop {
+            match self.make(key, shim, options, checkpoint).await {
+                Ok(task) => return Ok(task),
                 // The shim of a group was found, and ended with its last container meanwhile. The next try starts a new one.
                 Err(error) if error.kind() == ErrorKind::Unavailable && attempt < MAX_ATTEMPTS => {
                     tracing::info!(?key, error = error.chain(), "the shim went away; starting another");
@@ -77,11 +97,7 @@ impl Inner {
                 }
                 Err(error) => return Err(error),
             }
-        };
-        let pid = task.pid();
-        reservation.settle(Arc::clone(&task));
-        self.supervise(&task);
-        Ok(Created { pid })
+        }
     }
 
     /// Makes bundle, shim and container, or leaves nothing.

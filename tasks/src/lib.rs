@@ -20,6 +20,7 @@ mod options;
 mod orphan;
 mod recover;
 mod registry;
+mod rootfs;
 mod shim;
 mod task;
 mod tasks;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use corten_events::Exchange;
+use corten_mount_manager::Activations;
 
 /// The settings of [`Tasks`](crate::Tasks). All paths are absolute.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct Options {
     pub socket_dir: Option<PathBuf>,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// What makes mounts that shims cannot (H82); without it they are handed on as they are.
+    pub mounts: Option<Activations>,
     /// Where made up events go.
     pub events: Exchange,
 }
@@ -62,6 +65,7 @@ impl Options {
             env: Vec::new(),
             socket_dir: None,
             timeouts: Timeouts::default(),
+            mounts: None,
             events,
         }
     }

@@ -447,6 +447,7 @@ impl Inner {
         if let Err(error) = &removed {
             tracing::error!(?key, error = error.chain(), "cannot remove the bundle of a deleted task");
         }
+        self.deactivate(key).await;
         // The name is free when the shim has let go of its socket, or a new task would be given the dying one.
         let inner = Arc::clone(self);
         self.tracker.spawn(async move {

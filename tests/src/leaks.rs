@@ -24,11 +24,12 @@ pub fn assert_nothing_left(daemon: &Daemon) -> anyhow::Result<()> {
     gone.map_err(|error| error.context(format!("left behind: {}\n{}", left.join(", "), daemon.log())))
 }
 
-/// Shims, mounts, cgroups, bundles, sockets and runc's folders of the daemon's namespace.
+/// Shims, mounts, loop devices, cgroups, bundles, sockets and runc's folders of the daemon's namespace.
 #[must_use]
 pub fn what_is_left(daemon: &Daemon) -> Vec<String> {
     let mut left: Vec<String> = shims(daemon).iter().map(|pid| format!("shim {pid}")).collect();
     left.extend(mounts(daemon.scratch()).iter().map(|mount| format!("mount {}", mount.display())));
+    left.extend(loop_devices(daemon.scratch()).iter().map(|file| format!("loop device of {file}")));
     left.extend(cgroups(daemon).iter().map(|path| format!("cgroup {}", path.display())));
     let bundles = daemon.path("state/io.containerd.runtime.v2.task");
     for namespace in entries(&bundles) {
@@ -107,8 +108,19 @@ fn kill(pid: i32) {
     }
 }
 
+/// Files below a folder that loop devices stand for.
+#[must_use]
+pub fn loop_devices(below: &Path) -> Vec<String> {
+    let files = entries(Path::new("/sys/block")).into_iter().filter_map(|device| {
+        let file = fs::read_to_string(device.join("loop/backing_file")).ok()?;
+        Some(file.trim_end().to_owned())
+    });
+    files.filter(|file| Path::new(file).starts_with(below)).collect()
+}
+
 /// Mounts below a folder, in the order of mounting.
-fn mounts(below: &Path) -> Vec<PathBuf> {
+#[must_use]
+pub fn mounts(below: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     text.lines()
         .filter_map(|line| line.split(' ').nth(4))

@@ -19,7 +19,7 @@ pub use client::{Ctr, Run};
 pub use daemon::{Daemon, DaemonOptions, Kind};
 pub use ext4::Ext4;
 pub use image::Image;
-pub use leaks::{assert_nothing_left, what_is_left};
+pub use leaks::{assert_nothing_left, loop_devices, mounts, what_is_left};
 pub use programs::{Programs, root_or_skip};
 pub use pty::Pty;
 pub use registry::Registry;

@@ -9,6 +9,7 @@ use std::{
 use corten_content_store::LocalStore;
 use corten_events::Exchange;
 use corten_metadata::Metadata;
+use corten_mount_manager::{Activations, MemoryLedger, Workspace};
 use corten_server::{
     services::{
         containers::ContainersService,
@@ -19,7 +20,9 @@ use corten_server::{
         images::ImagesService,
         introspection::{Identity, IntrospectionService, Plugin},
         leases::LeasesService,
+        mounts::MountsService,
         namespaces::NamespacesService,
+        sandboxes::SandboxesService,
         snapshots::SnapshotsService,
         tasks::TasksService,
         version::VersionService,
@@ -47,6 +50,13 @@ pub(crate) fn own() -> SocketOptions {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
     }
+}
+
+/// Activations that end with the test.
+fn activations(folder: &Path) -> Activations {
+    let options = corten_mount_manager::Options::default();
+    let workspace = Workspace::open(&folder.join("mounts"), options).unwrap();
+    Activations::new(Arc::new(workspace), Arc::new(MemoryLedger::default()))
 }
 
 /// A server on a socket in a folder of its own.
@@ -90,6 +100,8 @@ impl Server {
             .add_service(ImagesService::new(metadata.clone()).into_server())
             .add_service(SnapshotsService::new(metadata.clone()).into_server())
             .add_service(differs.into_server())
+            .add_service(MountsService::new(activations(folder.path())).into_server())
+            .add_service(SandboxesService::new(metadata.clone()).into_server())
             .add_service(TasksService::new(metadata, tasks).into_server());
         Self::start_in(folder, services)
     }

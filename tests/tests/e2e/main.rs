@@ -11,6 +11,7 @@ mod fixture;
 mod images;
 mod many;
 mod metadata;
+mod mounts;
 mod peers;
 mod refusals;
 mod run;
