@@ -21,7 +21,7 @@ use crate::{
     processor::{Input, MAX_PROCESSORS, Processes, StreamProcessor},
     source::Source,
     target::Target,
-    unpack::{UnpackOptions, Unpacked, unpack},
+    unpack::{TreeObserver, TreeSink, UnpackOptions, Unpacked, clear_umask, unpack_with},
 };
 
 /// How much of a blob is read at once.
@@ -84,6 +84,9 @@ pub(crate) struct Job {
     pub(crate) options: ApplyOptions,
     pub(crate) temporary_folder: PathBuf,
     pub(crate) control: Arc<Control>,
+    pub(crate) observer: Option<Arc<dyn TreeObserver>>,
+    /// How many bytes the archive may have.
+    pub(crate) max_bytes: u64,
 }
 
 impl Job {
@@ -92,12 +95,13 @@ impl Job {
         match Target::of(&self.mounts) {
             Target::Folder { path, whiteouts, lower_layers } => {
                 let options = UnpackOptions { whiteouts, lower_layers, ..self.unpack_options() };
-                self.unpack_into(&path, &options)
+                let sink = self.observer.as_deref().and_then(|observer| observe(observer, &path));
+                self.unpack_into(&path, &options, sink)
             }
             Target::Mounts => {
                 let mounted = TemporaryMount::new(&self.mounts, &self.temporary_folder)?;
                 let options = self.unpack_options();
-                let outcome = self.unpack_into(mounted.path(), &options);
+                let outcome = self.unpack_into(mounted.path(), &options, None);
                 let closed = mounted.close();
                 let descriptor = outcome?;
                 closed.map(|()| descriptor)
@@ -106,11 +110,16 @@ impl Job {
     }
 
     fn unpack_options(&self) -> UnpackOptions {
-        UnpackOptions { sync: self.options.sync_fs, ..UnpackOptions::default() }
+        UnpackOptions { sync: self.options.sync_fs, max_bytes: self.max_bytes, ..UnpackOptions::default() }
     }
 
-    fn unpack_into(self, root: &Path, options: &UnpackOptions) -> Result<Descriptor> {
-        let Self { source, chain, control, options: ApplyOptions { payloads, .. }, .. } = self;
+    fn unpack_into(
+        self,
+        root: &Path,
+        options: &UnpackOptions,
+        mut sink: Option<Box<dyn TreeSink>>,
+    ) -> Result<Descriptor> {
+        let Self { source, chain, control, max_bytes, options: ApplyOptions { payloads, .. }, .. } = self;
         let mut input = Input::Source(Box::new(source));
         for (processor, media_type) in &chain.steps {
             input = Input::Output(control.processes.start(processor, media_type, &payloads, input)?);
@@ -118,8 +127,11 @@ impl Job {
         let encoding = chain.encoding;
         let open = move || open(input, encoding);
         let stop = || control.processes.kill();
-        let outcome = pipeline::run(open, &control.is_cancelled, stop, |stream| {
-            let unpacked = unpack(stream, root, options)?;
+        let outcome = pipeline::run(open, max_bytes, &control.is_cancelled, stop, |stream| {
+            // After the programs were started, which have the process's umask.
+            clear_umask();
+            let sink = sink.as_mut().map(|sink| &mut **sink as &mut dyn TreeSink);
+            let unpacked = unpack_with(stream, root, options, sink)?;
             report(root, unpacked);
             Ok(())
         });
@@ -131,7 +143,27 @@ impl Job {
             ended?;
         }
         let ((), hashed) = outcome?;
+        if let Some(sink) = sink {
+            warn_of(root, sink.finish());
+        }
         Ok(Descriptor::new(LAYER, hashed.digest, hashed.size_bytes))
+    }
+}
+
+fn observe(observer: &dyn TreeObserver, root: &Path) -> Option<Box<dyn TreeSink>> {
+    let observed = observer.observe(root);
+    let reason = match observed {
+        Ok(sink) => return sink,
+        Err(error) => error,
+    };
+    warn_of(root, Err(reason));
+    None
+}
+
+/// Nothing depends on what is told of a layer.
+fn warn_of(root: &Path, outcome: Result<()>) {
+    if let Err(error) = outcome {
+        tracing::warn!(root = %root.display(), %error, "what a layer contains could not be recorded");
     }
 }
 

@@ -11,10 +11,14 @@ use crate::{
     Applier, ApplyOptions, StreamProcessor,
     apply::{Chain, Control, Job},
     source::Source,
+    unpack::TreeObserver,
 };
 
-/// How many layers are worked on at once by default; each takes three threads and a few megabytes.
+/// How many layers are worked on at once by default; each takes four threads or more and a few megabytes.
 const DEFAULT_CONCURRENCY: usize = 16;
+
+/// How many bytes a layer may have by default: 1 TiB.
+const DEFAULT_MAX_LAYER_BYTES: u64 = 1 << 40;
 
 /// How a differ works.
 #[derive(Clone, Debug)]
@@ -25,11 +29,22 @@ pub struct DifferOptions {
     pub sync_fs: bool,
     /// How many layers are worked on at once; more wait. At least 1.
     pub concurrency: usize,
+    /// How many bytes a layer may have, uncompressed; its files, holes included, may have as many together. What a
+    /// small blob can become otherwise has no limit but the disk.
+    pub max_layer_bytes: u64,
+    /// Who is told what layers put into folders. Layers that have to be mounted are not told of.
+    pub observer: Option<Arc<dyn TreeObserver>>,
 }
 
 impl Default for DifferOptions {
     fn default() -> Self {
-        Self { processors: Vec::new(), sync_fs: false, concurrency: DEFAULT_CONCURRENCY }
+        Self {
+            processors: Vec::new(),
+            sync_fs: false,
+            concurrency: DEFAULT_CONCURRENCY,
+            max_layer_bytes: DEFAULT_MAX_LAYER_BYTES,
+            observer: None,
+        }
     }
 }
 
@@ -90,6 +105,8 @@ impl Applier for WalkingDiffer {
             options,
             temporary_folder: self.temporary_folder.clone(),
             control: Arc::clone(&control),
+            observer: self.options.observer.clone(),
+            max_bytes: self.options.max_layer_bytes,
         };
         let guard = CancelOnDrop(control);
         let finished = run_on_thread("layer-unpack", permit, move || job.run())?;

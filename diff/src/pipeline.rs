@@ -34,9 +34,11 @@ type Message = io::Result<Vec<u8>>;
 /// too. When `consume` fails or panics, `stop` is called, which must make a reader that waits for bytes return.
 ///
 /// # Errors
-/// The first of: what `consume` fails with, the source's error. `Cancelled` if `is_cancelled` was set.
+/// The first of: what `consume` fails with, the source's error. `Cancelled` if `is_cancelled` was set. `ResourceExhausted`
+/// if there are more than `max_bytes`.
 pub(crate) fn run<'a, T>(
     source: impl FnOnce() -> io::Result<Box<dyn Read + Send + 'a>> + Send,
+    max_bytes: u64,
     is_cancelled: &AtomicBool,
     stop: impl Fn(),
     consume: impl FnOnce(&mut Stream<'_>) -> Result<T>,
@@ -56,7 +58,7 @@ pub(crate) fn run<'a, T>(
             .spawn_scoped(scope, move || read_all(source, &free, &read_sender))
             .map_err(failed)?;
         let hasher = spawn("layer-hash")
-            .spawn_scoped(scope, move || hash_all(&read, &hashed_sender))
+            .spawn_scoped(scope, move || hash_all(&read, &hashed_sender, max_bytes))
             .map_err(failed)?;
         let mut stream = Stream {
             hashed,
@@ -134,7 +136,7 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
     (length, Ok(()))
 }
 
-fn hash_all(read: &Receiver<Message>, sender: &SyncSender<Message>) -> Hashed {
+fn hash_all(read: &Receiver<Message>, sender: &SyncSender<Message>, max_bytes: u64) -> Hashed {
     let mut hash = Sha256::new();
     let mut size_bytes = 0;
     for message in read {
@@ -142,11 +144,21 @@ fn hash_all(read: &Receiver<Message>, sender: &SyncSender<Message>) -> Hashed {
             hash.update(data);
             size_bytes += data.len() as u64;
         }
+        if size_bytes > max_bytes {
+            let _ = sender.send(Err(io::Error::other(too_large(max_bytes))));
+            break;
+        }
         if sender.send(message).is_err() {
             break;
         }
     }
     Hashed { digest: Digest::from_hash(Algorithm::Sha256, &hash.finalize()), size_bytes }
+}
+
+fn too_large(max_bytes: u64) -> Error {
+    let message =
+        format!("the layer has more than {max_bytes} bytes when it is decompressed, which is the limit");
+    Error::new(ErrorKind::ResourceExhausted, message)
 }
 
 /// The end of a pipeline: the bytes, once they are hashed.

@@ -5,6 +5,9 @@ use super::Time;
 /// The most bytes that one extended header, long name or sparse map may have.
 pub const MAX_EXTENSION_BYTES: usize = 1 << 20;
 
+/// How many extended attributes a file may have: the kernel lists no more names than fit into 64 KiB.
+const MAX_XATTRS: usize = 2048;
+
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 
 /// What an extended header says about the next entry. An empty value takes nothing back from the header, as in Go.
@@ -62,6 +65,9 @@ fn apply(extensions: &mut Extensions, key: &[u8], value: &[u8]) -> Result<(), &'
     if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
         // The last of several values counts.
         extensions.xattrs.retain(|(known, _)| known != name);
+        if extensions.xattrs.len() == MAX_XATTRS {
+            return Err("a file has more than 2048 extended attributes");
+        }
         extensions.xattrs.push((name.to_vec(), value.to_vec()));
         return Ok(());
     }

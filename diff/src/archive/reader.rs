@@ -67,6 +67,11 @@ impl<R: BufRead> Reader<R> {
         self.source.inner
     }
 
+    /// Whether the current entry is a file with holes.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.is_sparse
+    }
+
     /// The next entry, or nothing at the end. What was not read of the current one is skipped.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ fn every_byte_is_hashed_whatever_the_consumer_reads() {
             let open = move || Ok(Box::new(Cursor::new(source)) as Box<dyn Read + Send>);
             let (read, hashed) = run(
                 open,
+                u64::MAX,
                 &AtomicBool::new(false),
                 || (),
                 |stream| {
@@ -53,6 +54,7 @@ fn an_error_of_the_source_comes_after_the_bytes_before_it() {
     let mut seen = Vec::new();
     let error = run(
         open,
+        u64::MAX,
         &AtomicBool::new(false),
         || (),
         |stream| {
@@ -63,7 +65,7 @@ fn an_error_of_the_source_comes_after_the_bytes_before_it() {
     // Also a consumer that swallows the error gets no hash of half a layer.
     assert!(error.is_err());
     assert_eq!(seen, bytes(10));
-    let error = run(open, &AtomicBool::new(false), || (), |_| Ok(())).unwrap_err();
+    let error = run(open, u64::MAX, &AtomicBool::new(false), || (), |_| Ok(())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DataLoss);
 }
 
@@ -74,8 +76,8 @@ fn a_consumer_that_fails_stops_the_source() {
     let stop = || {
         stopped.fetch_add(1, Ordering::Relaxed);
     };
-    let error =
-        run(open, &AtomicBool::new(false), stop, |_| Err::<(), _>(Error::internal("no"))).unwrap_err();
+    let error = run(open, u64::MAX, &AtomicBool::new(false), stop, |_| Err::<(), _>(Error::internal("no")))
+        .unwrap_err();
     assert_eq!(error.message(), "no");
     assert_eq!(stopped.load(Ordering::Relaxed), 1);
 }
@@ -83,6 +85,6 @@ fn a_consumer_that_fails_stops_the_source() {
 #[test]
 fn a_cancelled_pipeline_ends() {
     let open = || Ok(Box::new(io::repeat(7)) as Box<dyn Read + Send>);
-    let error = run(open, &AtomicBool::new(true), || (), |_| Ok(())).unwrap_err();
+    let error = run(open, u64::MAX, &AtomicBool::new(true), || (), |_| Ok(())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
 }

@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Place, UnpackError, Unpacker, Whiteouts};
+use super::{Place, UnpackError, Unpacker};
 use crate::archive::{Entry, Time};
 
 /// What was created, as the calls that change attributes want it.
@@ -19,19 +19,41 @@ pub(crate) enum Target<'a> {
     Name(&'a Place, FileType),
 }
 
-impl Unpacker {
-    /// Sets everything but times. The owner goes first: changing it clears set-id bits and capabilities.
+/// What need not be set, because it was made so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) owner: bool,
+    pub(crate) mode: bool,
+}
+
+/// How attributes are set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setter {
+    pub(crate) same_owner: bool,
+    /// `user.overlay.*` belongs to the overlay.
+    pub(crate) is_of_user_overlay: bool,
+    pub(crate) is_in_user_namespace: bool,
+}
+
+impl Setter {
+    /// Sets everything but times, and says how many extended attributes were left out. The owner goes first: changing it
+    /// clears set-id bits and capabilities.
     pub(crate) fn set_attributes(
-        &mut self,
+        self,
         entry: &Entry,
         path: &[u8],
         target: Target<'_>,
-    ) -> Result<(), UnpackError> {
-        if self.same_owner {
+        done: Done,
+    ) -> Result<u64, UnpackError> {
+        if self.same_owner && !done.owner {
             self.set_owner(entry, path, target)?;
         }
+        let mut skipped = 0;
         for (name, value) in &entry.xattrs {
-            self.set_xattr(name, value, path, target)?;
+            skipped += u64::from(!self.set_xattr(name, value, path, target)?);
+        }
+        if done.mode {
+            return Ok(skipped);
         }
         let mode = Mode::from_raw_mode(entry.mode);
         let outcome = match target {
@@ -39,30 +61,11 @@ impl Unpacker {
             Target::Name(_, FileType::Symlink) => Ok(()),
             Target::Name(place, _) => set_mode_of_name(place, mode),
         };
-        outcome.map_err(UnpackError::system("set the mode of", path))
+        outcome.map_err(UnpackError::system("set the mode of", path))?;
+        Ok(skipped)
     }
 
-    pub(crate) fn set_times(entry: &Entry, path: &[u8], target: Target<'_>) -> Result<(), UnpackError> {
-        let (accessed, modified) = times_of(entry);
-        let times = timestamps(accessed, modified);
-        let outcome = match target {
-            Target::Open(descriptor, _) => fs::futimens(descriptor, &times),
-            Target::Name(place, _) => {
-                fs::utimensat(&*place.parent, place.base.as_slice(), &times, AtFlags::SYMLINK_NOFOLLOW)
-            }
-        };
-        outcome.map_err(UnpackError::system("set the times of", path))
-    }
-
-    /// Sets the owner of a whiteout.
-    pub(crate) fn set_owner_of_name(&self, entry: &Entry, place: &Place) -> Result<(), UnpackError> {
-        if !self.same_owner {
-            return Ok(());
-        }
-        self.set_owner(entry, &place.path, Target::Name(place, FileType::CharacterDevice))
-    }
-
-    fn set_owner(&self, entry: &Entry, path: &[u8], target: Target<'_>) -> Result<(), UnpackError> {
+    fn set_owner(self, entry: &Entry, path: &[u8], target: Target<'_>) -> Result<(), UnpackError> {
         // The largest number means "leave it as it is" to the kernel, and larger ones would be cut to small ones.
         let raw = |id: i64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
         let (Some(owner), Some(group)) = (raw(entry.uid), raw(entry.gid)) else {
@@ -85,18 +88,17 @@ impl Unpacker {
         }
     }
 
+    /// Says whether it was set.
     fn set_xattr(
-        &mut self,
+        self,
         name: &[u8],
         value: &[u8],
         path: &[u8],
         target: Target<'_>,
-    ) -> Result<(), UnpackError> {
+    ) -> Result<bool, UnpackError> {
         // They steer the overlay, or belong to whoever runs this machine: not for an archive to set (row B12).
-        let is_of_overlay = self.whiteouts == (Whiteouts::Overlay { user_xattrs: true });
-        if name.starts_with(b"trusted.") || is_of_overlay && name.starts_with(b"user.overlay.") {
-            self.unpacked.skipped_xattrs += 1;
-            return Ok(());
+        if name.starts_with(b"trusted.") || self.is_of_user_overlay && name.starts_with(b"user.overlay.") {
+            return Ok(false);
         }
         let (outcome, kind) = match target {
             Target::Open(descriptor, kind) => {
@@ -108,14 +110,47 @@ impl Unpacker {
         };
         let holds_user_xattrs = matches!(kind, FileType::RegularFile | FileType::Directory);
         match outcome {
-            Err(Errno::NOTSUP) => self.unpacked.skipped_xattrs += 1,
-            Err(Errno::PERM) if name.starts_with(b"user.") && !holds_user_xattrs => {
-                self.unpacked.skipped_xattrs += 1;
+            Err(Errno::NOTSUP) => Ok(false),
+            Err(Errno::PERM) if name.starts_with(b"user.") && !holds_user_xattrs => Ok(false),
+            outcome => {
+                outcome.map_err(UnpackError::system("set an extended attribute of", path)).map(|()| true)
             }
-            outcome => outcome.map_err(UnpackError::system("set an extended attribute of", path))?,
         }
+    }
+}
+
+impl Unpacker<'_> {
+    /// Sets everything but times.
+    pub(crate) fn set_attributes(
+        &mut self,
+        entry: &Entry,
+        path: &[u8],
+        target: Target<'_>,
+    ) -> Result<(), UnpackError> {
+        let skipped = self.setter.set_attributes(entry, path, target, Done::default())?;
+        self.unpacked.skipped_xattrs += skipped;
         Ok(())
     }
+
+    /// Sets the owner of a whiteout.
+    pub(crate) fn set_owner_of_name(&self, entry: &Entry, place: &Place) -> Result<(), UnpackError> {
+        if !self.setter.same_owner {
+            return Ok(());
+        }
+        self.setter.set_owner(entry, &place.path, Target::Name(place, FileType::CharacterDevice))
+    }
+}
+
+pub(crate) fn set_times(entry: &Entry, path: &[u8], target: Target<'_>) -> Result<(), UnpackError> {
+    let (accessed, modified) = times_of(entry);
+    let times = timestamps(accessed, modified);
+    let outcome = match target {
+        Target::Open(descriptor, _) => fs::futimens(descriptor, &times),
+        Target::Name(place, _) => {
+            fs::utimensat(&*place.parent, place.base.as_slice(), &times, AtFlags::SYMLINK_NOFOLLOW)
+        }
+    };
+    outcome.map_err(UnpackError::system("set the times of", path))
 }
 
 /// The times that are written: the last access is never before the modification (row B14).

@@ -21,6 +21,14 @@ pub enum UnpackError {
         /// Why.
         reason: &'static str,
     },
+    /// The layer is larger than it may be.
+    #[error("the layer has more than {limit} {what}, which is the limit")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+        /// What is counted.
+        what: &'static str,
+    },
     /// The operating system failed.
     #[error("cannot {doing} {path}")]
     System {
@@ -40,8 +48,7 @@ impl UnpackError {
 
     /// Turns an error of the operating system into one that says what was being done to `path`.
     pub(crate) fn system(doing: &'static str, path: &[u8]) -> impl FnOnce(rustix::io::Errno) -> Self {
-        let path = shown(path);
-        move |errno| Self::System { doing, path, source: errno.into() }
+        move |errno| Self::System { doing, path: shown(path), source: errno.into() }
     }
 }
 
@@ -49,6 +56,7 @@ impl From<UnpackError> for Error {
     fn from(error: UnpackError) -> Self {
         match error {
             UnpackError::Archive(inner) => inner.into(),
+            UnpackError::TooLarge { .. } => Self::new(ErrorKind::ResourceExhausted, error.to_string()),
             UnpackError::Refused { .. } => Self::new(ErrorKind::InvalidArgument, error.to_string()),
             UnpackError::System { doing, path, source } => {
                 // To a client NotFound and AlreadyExists mean the blob or the snapshot, not a file in a layer.

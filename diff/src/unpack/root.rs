@@ -5,8 +5,9 @@
 //! never resolved at all: it is created, removed and changed by calls that do not follow links.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, VecDeque},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     rc::Rc,
 };
@@ -24,6 +25,12 @@ use super::{
 /// How many directories stay open. More are opened again when they are needed.
 pub(crate) const MAX_OPEN_DIRECTORIES: usize = 128;
 
+/// Directories with longer names are not kept open: what is remembered must not grow with what an archive says.
+const MAX_REMEMBERED_BYTES: usize = 8 * 1024;
+
+/// How long the path of a directory may be, links resolved.
+const MAX_PATH_BYTES: usize = 16 * 1024;
+
 /// How many links one name may lead through, as containerd counts.
 const MAX_LINKS: usize = 255;
 
@@ -35,11 +42,38 @@ const MAX_RETRIES: usize = 128;
 pub(crate) struct Directory {
     descriptor: OwnedFd,
     pub(crate) path: Vec<u8>,
+    /// The owner and group that files get which are made in it, once that was seen: its set-group-id bit and the mount's
+    /// options decide.
+    new_owner: Cell<Option<(u32, u32)>>,
+    /// Whether files that are made in it get the mode that was asked for, as far as it decides.
+    keeps_modes: Cell<Option<bool>>,
 }
 
 impl Directory {
     pub(crate) fn new(descriptor: OwnedFd, path: Vec<u8>) -> Self {
-        Self { descriptor, path }
+        Self { descriptor, path, new_owner: Cell::new(None), keeps_modes: Cell::new(None) }
+    }
+
+    /// The owner and group of files that are made in it, of which `made` is one.
+    pub(crate) fn new_owner(&self, made: impl AsFd) -> Result<(u32, u32), Errno> {
+        if let Some(owner) = self.new_owner.get() {
+            return Ok(owner);
+        }
+        let stat = fs::fstat(made)?;
+        self.new_owner.set(Some((stat.st_uid, stat.st_gid)));
+        Ok((stat.st_uid, stat.st_gid))
+    }
+
+    /// Whether files that are made in it get the mode that was asked for: it has no access control list for them.
+    pub(crate) fn keeps_modes(&self) -> bool {
+        if let Some(known) = self.keeps_modes.get() {
+            return known;
+        }
+        let path = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        let list = fs::getxattr(path, c"system.posix_acl_default", &mut [0; 1][..]);
+        let keeps = matches!(list, Err(Errno::NODATA | Errno::NOTSUP));
+        self.keeps_modes.set(Some(keeps));
+        keeps
     }
 
     /// Opens it for listing and for changing its own attributes.
@@ -102,17 +136,35 @@ impl Root {
     }
 
     /// The directory that `literal` names if it exists. Dots are taken by their meaning, not as text.
-    pub(crate) fn existing_directory(&mut self, literal: &[u8]) -> Result<Rc<Directory>, UnpackError> {
+    pub(crate) fn existing_directory(&mut self, literal: &[u8]) -> Result<Rc<Directory>, Errno> {
         let has_dots = components(literal).any(|part| part == b"..");
         let clean = components(literal).collect::<Vec<_>>().join(&b'/');
         if let Some(found) = self.open.get(&clean).filter(|_| !has_dots) {
             return Ok(Rc::clone(found));
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if !has_dots {
+            match self.open_exact(&clean, flags) {
+                Ok(descriptor) => return Ok(Rc::new(Directory::new(descriptor, clean))),
+                Err(Errno::LOOP | Errno::NOTDIR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let descriptor = resolve_in(&self.descriptor, &clean, flags, resolve)
-            .map_err(UnpackError::system("open the directory", literal))?;
-        Ok(Rc::new(Directory::new(descriptor, clean)))
+        let descriptor = resolve_in(&self.descriptor, &clean, flags, resolve)?;
+        let path = self.path_of(&descriptor)?;
+        Ok(Rc::new(Directory::new(descriptor, path)))
+    }
+
+    /// The path without links of an open directory below the root, as the kernel tells it.
+    fn path_of(&self, descriptor: &OwnedFd) -> Result<Vec<u8>, Errno> {
+        let told = |descriptor: &OwnedFd| {
+            let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+            fs::readlink(link, Vec::new()).map(std::ffi::CString::into_bytes)
+        };
+        let (root, path) = (told(&self.descriptor)?, told(descriptor)?);
+        let below = path.strip_prefix(root.as_slice()).ok_or(Errno::STALE)?;
+        Ok(components(below).collect::<Vec<_>>().join(&b'/'))
     }
 
     /// Keeps an open directory for the entries that follow.
@@ -120,9 +172,22 @@ impl Root {
         if self.open.len() >= MAX_OPEN_DIRECTORIES {
             self.open.clear();
         }
+        let is_long = literal.len() + directory.path.len() > MAX_REMEMBERED_BYTES;
         let directory = Rc::new(directory);
+        if is_long {
+            self.open.remove(&literal);
+            return directory;
+        }
         self.open.insert(literal, Rc::clone(&directory));
         directory
+    }
+
+    /// Forgets what was learned of files that are made in open directories: one of them was changed.
+    pub(crate) fn relearn(&self) {
+        for directory in self.open.values() {
+            directory.new_owner.set(None);
+            directory.keeps_modes.set(None);
+        }
     }
 
     /// Forgets every open directory: something that may lie on the way to them was replaced.
@@ -149,6 +214,9 @@ impl Root {
             if part == b".." {
                 place.leave();
                 continue;
+            }
+            if place.path.len() + part.len() > MAX_PATH_BYTES {
+                return Err(failed(Errno::NAMETOOLONG));
             }
             let here = place.descriptor(self).map_err(failed)?;
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

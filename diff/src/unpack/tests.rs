@@ -16,13 +16,15 @@ fn archive(names: impl Iterator<Item = String>) -> (Vec<u8>, u64) {
 
 /// How many files and components were looked at to unpack `archive` into a target that is not empty.
 fn work(archive: &[u8]) -> u64 {
-    let folder = tempfile::tempdir().unwrap();
+    // Memory, where there is some: these tests make very many files.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     fs::create_dir_all(folder.path().join("d/lower")).unwrap();
     let options = UnpackOptions { same_owner: false, ..UnpackOptions::default() };
     let mut reader = Reader::new(archive);
-    let mut unpacker = Unpacker::new(Root::open(folder.path()).unwrap(), &options).unwrap();
+    let root = Root::open(folder.path()).unwrap();
+    let mut unpacker = Unpacker::new(root, &options, Told(None), None).unwrap();
     while let Some(entry) = reader.next_entry().unwrap() {
-        unpacker.add(&entry, &mut reader).unwrap();
+        unpacker.add(entry, &mut reader).unwrap();
     }
     unpacker.layer.looked_at + unpacker.root.steps
 }
@@ -50,6 +52,29 @@ fn markers_inside_each_other_cost_no_more_than_their_number() {
 fn a_deep_directory_that_is_missing_costs_its_depth_once_a_name() {
     let (archive, count) = archive((0..200).map(|number| format!("{}n{number}/f", "d/".repeat(100))));
     assert!(work(&archive) < 110 * count);
+}
+
+/// How many entries the largest archive of the next test has; 300,000 take a while.
+fn many() -> usize {
+    std::env::var("CORTEN_TEST_ENTRIES").map_or(20_000, |entries| entries.parse().unwrap())
+}
+
+#[test]
+fn work_grows_with_the_entries_and_not_faster() {
+    type Names = fn(usize) -> Vec<String>;
+    let shapes: [(&str, Names); 3] = [
+        ("files", |number| vec![format!("d/f{number}")]),
+        ("a marker a folder", |number| vec![format!("d/m{number}/f"), format!("d/m{number}/.wh..wh..opq")]),
+        ("a marker before each file", |number| vec!["d/.wh..wh..opq".into(), format!("d/f{number}")]),
+    ];
+    for (shape, names) in shapes {
+        let per_entry = |count: usize| {
+            let (archive, entries) = archive((0..count).flat_map(names));
+            work(&archive) as f64 / entries as f64
+        };
+        let (few, very_many) = (per_entry(1000), per_entry(many()));
+        assert!(very_many <= few * 1.1 + 0.1, "{shape}: {few} an entry, then {very_many}");
+    }
 }
 
 #[test]

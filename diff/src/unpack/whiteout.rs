@@ -5,13 +5,13 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Place, UnpackError, Unpacker, Whiteouts, name::join};
+use super::{Place, UnpackError, Unpacker, Whiteouts, name::join, sink::Placed};
 use crate::archive::Entry;
 
 pub(crate) const PREFIX: &[u8] = b".wh.";
 pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 
-impl Unpacker {
+impl Unpacker<'_> {
     pub(crate) fn add_whiteout(&mut self, entry: &Entry, marker: &Place) -> Result<(), UnpackError> {
         if marker.base == OPAQUE {
             return self.make_opaque(marker);
@@ -30,9 +30,17 @@ impl Unpacker {
         if self.whiteouts == Whiteouts::Remove {
             return self.clear(&place);
         }
+        if let Some(deferred) = &mut self.deferred {
+            deferred.replace_link(&place.path);
+        }
         let failed = || UnpackError::system("make the whiteout", &place.path);
-        // In a directory that is not merged with one below, the kernel lists whiteouts instead of hiding them.
-        if !self.lower_layers.may_show(&place.parent.path).map_err(failed())? {
+        let is_shown = match &self.deferred {
+            // Whether it is needed is found out later.
+            Some(_) => true,
+            // In a directory that is not merged with one below, the kernel lists whiteouts instead of hiding them.
+            None => self.lower_layers.may_show(&place.parent.path).map_err(failed())?,
+        };
+        if !is_shown {
             return self.clear(&place);
         }
         let make = || {
@@ -48,6 +56,10 @@ impl Unpacker {
             outcome => outcome,
         }
         .map_err(failed())?;
+        if let Some(deferred) = &mut self.deferred {
+            deferred.add_whiteout(&place.path)?;
+        }
+        self.told.put(&place.path, Placed::CharacterDevice { device: 0 });
         self.set_owner_of_name(entry, &place)
     }
 
@@ -55,11 +67,14 @@ impl Unpacker {
         let path = &marker.parent.path;
         match self.whiteouts {
             Whiteouts::Remove => {
-                self.layer.remove_others(&self.root, path).map_err(UnpackError::system("empty", path))?;
+                self.layer.remove_others(&self.root, path)?;
                 self.root.forget();
                 Ok(())
             }
             Whiteouts::Overlay { .. } => {
+                if let Some(deferred) = &mut self.deferred {
+                    deferred.is_opaque_anyway(path);
+                }
                 let directory = marker.parent.open_self().map_err(UnpackError::system("open", path))?;
                 self.mark_opaque(directory).map_err(UnpackError::system("make opaque", path))
             }
@@ -68,11 +83,18 @@ impl Unpacker {
 
     /// Hides what the layers below have in a directory of an overlay.
     pub(crate) fn mark_opaque(&self, directory: impl std::os::fd::AsFd) -> Result<(), Errno> {
-        let name = match self.whiteouts {
-            Whiteouts::Remove => return Ok(()),
-            Whiteouts::Overlay { user_xattrs: true } => c"user.overlay.opaque",
-            Whiteouts::Overlay { user_xattrs: false } => c"trusted.overlay.opaque",
-        };
-        fs::fsetxattr(directory, name, b"y", XattrFlags::empty())
+        match opaque_name(self.whiteouts) {
+            Some(name) => fs::fsetxattr(directory, name, b"y", XattrFlags::empty()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The attribute that makes a directory of an upper folder opaque.
+pub(crate) fn opaque_name(whiteouts: Whiteouts) -> Option<&'static std::ffi::CStr> {
+    match whiteouts {
+        Whiteouts::Remove => None,
+        Whiteouts::Overlay { user_xattrs: true } => Some(c"user.overlay.opaque"),
+        Whiteouts::Overlay { user_xattrs: false } => Some(c"trusted.overlay.opaque"),
     }
 }

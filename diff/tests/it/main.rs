@@ -3,10 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod apply;
+mod bombs;
 mod compare;
+mod corpus;
+mod deferred;
 mod hostile;
 mod layer;
+mod lower_links;
 mod oracle;
+mod races;
+mod sink;
 mod store;
 mod tree;
 mod unpack;
