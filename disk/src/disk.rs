@@ -11,6 +11,7 @@ use std::{
 use crate::{
     file::{DiskFile, pass},
     filesystem::{FilesystemSync, Groups},
+    remove::remove_tree,
     seam::{FileId, Operation, Seam},
 };
 
@@ -96,12 +97,12 @@ impl Disk {
         pass(self.seam.as_ref(), &Operation::RemoveFile { path }, || fs::remove_file(path))
     }
 
-    /// Removes the folder `path` and everything in it, without following links.
+    /// Removes the folder `path` and everything in it, without following links, however deep it is.
     ///
     /// # Errors
     /// `NotFound`: there is none. Otherwise those of the system; a part may be gone.
     pub fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        pass(self.seam.as_ref(), &Operation::RemoveTree { path }, || fs::remove_dir_all(path))
+        pass(self.seam.as_ref(), &Operation::RemoveTree { path }, || remove_tree(path))
     }
 
     /// Creates the folder `path` with the permission bits `mode` (less the umask). Its parent must exist.

@@ -4,6 +4,7 @@ mod disk;
 mod file;
 mod filesystem;
 mod lock;
+mod remove;
 mod seam;
 #[cfg(feature = "testing")]
 pub mod testing;

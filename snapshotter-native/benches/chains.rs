@@ -1,4 +1,4 @@
-//! How long it takes to prepare a snapshot and to remove it again, on chains of 1, 20 and 100 layers.
+//! How long it takes to prepare a snapshot and to remove it again, on chains of 1, 20 and 100 layers, and to commit one.
 
 use std::hint::black_box;
 
@@ -43,5 +43,20 @@ fn prepare_and_remove(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, prepare_and_remove);
+fn commit(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let runtime = Runtime::new().expect("a runtime can be started");
+    let snapshots = NativeSnapshotter::open(folder.path(), Options::default()).expect("it opens");
+    criterion.bench_function("prepare, commit and remove", |bencher| {
+        bencher.iter(|| {
+            runtime.block_on(async {
+                snapshots.prepare("key", "", Labels::new()).await.expect("it can be prepared");
+                snapshots.commit("name", "key", Labels::new(), None).await.expect("it can be committed");
+                snapshots.remove("name").await.expect("it can be removed");
+            })
+        });
+    });
+}
+
+criterion_group!(benches, prepare_and_remove, commit);
 criterion_main!(benches);

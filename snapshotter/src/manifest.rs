@@ -29,7 +29,7 @@ mod reader;
 mod record;
 mod sort;
 mod verify;
-mod walk;
+pub(crate) mod walk;
 mod writer;
 
 pub use crate::local::{RecordTrees, Recorder};

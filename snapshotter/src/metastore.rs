@@ -1,5 +1,6 @@
 //! What is known of snapshots, in a database: the same for every implementation that keeps its files here.
 
+mod chains;
 mod mending;
 mod rows;
 mod schema;
@@ -13,6 +14,7 @@ use corten_filter::Filters;
 use corten_types::{Error, Labels, Result, UpdateMask};
 
 use crate::{Kind, SnapshotInfo, Usage};
+use chains::Chains;
 
 /// How many rows a read looks at before it lets the log be cut.
 const PAGE_ROWS: usize = 256;
@@ -48,6 +50,7 @@ pub(crate) struct Chained {
 pub struct Metastore {
     database: Database,
     next_id: AtomicU64,
+    chains: Chains,
 }
 
 impl Metastore {
@@ -65,7 +68,7 @@ impl Metastore {
         };
         let (database, report) = Database::open(path, options)?;
         let last = database.read(rows::last_id)?;
-        Ok((Self { database, next_id: AtomicU64::new(last + 1) }, report))
+        Ok((Self { database, next_id: AtomicU64::new(last + 1), chains: Chains::default() }, report))
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -173,21 +176,25 @@ impl Metastore {
     pub(crate) fn chained(&self, key: &str) -> Result<Chained> {
         self.database.read(|connection| {
             let row = rows::required(connection, key)?;
-            let parents = rows::chain(connection, &row.info.parent)?;
+            let parents = self.chains.below(connection, &row.info.parent)?;
             Ok(Chained { row, parents })
         })
     }
 
     /// The numbers that a new snapshot `key` on `parent` would stand on, the nearest first.
     pub(crate) fn check_new(&self, key: &str, parent: &str) -> Result<Vec<u64>> {
-        self.database.read(|connection| check_new(connection, key, parent))
+        self.database.read(|connection| {
+            check_new(connection, key, parent)?;
+            self.chains.below(connection, parent)
+        })
     }
 
     /// Adds the snapshot `id`, whose folder is there and stands on `parents`.
     pub(crate) fn insert(&self, id: u64, info: SnapshotInfo, parents: Vec<u64>) -> Result<()> {
         let row = Row { id, key: info.name.clone(), info, usage: None, manifest: None };
         let operation = move |connection: &_| -> Result<(), Refusal> {
-            if check_new(connection, &row.key, &row.info.parent)? != parents {
+            // What the parent stands on is what it stood on when it was committed.
+            if check_new(connection, &row.key, &row.info.parent)?.as_ref() != parents.first() {
                 return Err(Error::unavailable(format!(
                     "cannot create snapshot {:?}: its parent {:?} was replaced meanwhile; try again",
                     row.key, row.info.parent
@@ -307,12 +314,13 @@ fn exists(key: &str) -> Error {
     Error::already_exists(format!("snapshot {key:?} exists"))
 }
 
-/// Rows S02 and S03: the parent first, as containerd looks.
+/// Rows S02 and S03: the parent first, as containerd looks. Tells the number of the parent, if there is one.
 fn check_new(
     connection: &corten_database::rusqlite::Connection,
     key: &str,
     parent: &str,
-) -> Result<Vec<u64>, Refusal> {
+) -> Result<Option<u64>, Refusal> {
+    let mut found = None;
     if !parent.is_empty() {
         let below = rows::by_name(connection, parent)?
             .ok_or_else(|| Error::not_found(format!("parent snapshot {parent:?} does not exist")))?;
@@ -321,11 +329,12 @@ fn check_new(
                 Error::invalid_argument(format!("parent snapshot {parent:?} is not committed")).into()
             );
         }
+        found = Some(below.id);
     }
     if rows::by_name(connection, key)?.is_some() {
         return Err(exists(key).into());
     }
-    rows::chain(connection, parent)
+    Ok(found)
 }
 
 /// Row S05: the name first, as containerd looks.

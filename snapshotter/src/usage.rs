@@ -1,15 +1,16 @@
 //! What a folder takes on the disk.
 
 use std::collections::HashSet;
-use std::fs::Metadata;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use corten_types::{Error, Result};
 
+use rustix::fs::{FileType, Stat};
+
 use crate::Usage;
+use crate::manifest::walk::{Walk, is_folder};
 
 /// The unit of `st_blocks`, whatever the filesystem's own blocks are.
 const BLOCK_BYTES: u64 = 512;
@@ -54,45 +55,32 @@ pub(crate) fn survey_with(
     mut so_far: impl FnMut(&Usage) -> ControlFlow<()>,
 ) -> Result<Survey> {
     let cannot = |error: io::Error| Error::io(format!("cannot measure {}", folder.display()), error);
-    let top = folder.symlink_metadata().map_err(cannot)?;
-    let mut survey = Survey {
-        usage: Usage { size_bytes: top.blocks() * BLOCK_BYTES, inodes: 1 },
-        entries: 0,
-        file_bytes: 0,
-        changed: (top.ctime(), top.ctime_nsec()),
-    };
+    let mut walk = Walk::open(folder).map_err(cannot)?;
+    let mut survey = Survey { usage: Usage::default(), entries: 0, file_bytes: 0, changed: (i64::MIN, 0) };
+    survey.count(&walk.root().map_err(cannot)?);
     let mut linked = HashSet::new();
-    let mut waiting = vec![folder.to_owned()];
     let mut told_at = 0;
-    while let Some(folder) = waiting.pop() {
-        let listing = match std::fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other.map_err(cannot)?,
-        };
-        for entry in listing {
-            let entry = entry.map_err(cannot)?;
-            let found = match entry.metadata() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                other => other.map_err(cannot)?,
-            };
-            survey.entries += 1;
-            if found.is_dir() {
-                waiting.push(entry.path());
-            } else if found.nlink() > 1 {
-                let file = (found.dev(), found.ino());
-                if linked.contains(&file) {
-                    continue;
-                }
-                if linked.len() < LINKED_LIMIT {
-                    linked.insert(file);
-                }
+    while let Some(found) = walk.advance().map_err(cannot)? {
+        survey.entries += 1;
+        if is_folder(&found) {
+            match walk.enter() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                entered => entered.map_err(cannot)?,
             }
-            survey.count(&found);
-            if survey.entries - told_at >= TELLING_ENTRIES {
-                told_at = survey.entries;
-                if so_far(&survey.usage).is_break() {
-                    return Ok(survey);
-                }
+        } else if found.st_nlink > 1 {
+            let file = (found.st_dev, found.st_ino);
+            if linked.contains(&file) {
+                continue;
+            }
+            if linked.len() < LINKED_LIMIT {
+                linked.insert(file);
+            }
+        }
+        survey.count(&found);
+        if survey.entries - told_at >= TELLING_ENTRIES {
+            told_at = survey.entries;
+            if so_far(&survey.usage).is_break() {
+                break;
             }
         }
     }
@@ -100,12 +88,14 @@ pub(crate) fn survey_with(
 }
 
 impl Survey {
-    fn count(&mut self, found: &Metadata) {
-        self.usage.size_bytes += found.blocks() * BLOCK_BYTES;
+    fn count(&mut self, found: &Stat) {
+        self.usage.size_bytes += u64::try_from(found.st_blocks).unwrap_or(0) * BLOCK_BYTES;
         self.usage.inodes += 1;
-        if found.is_file() {
-            self.file_bytes = self.file_bytes.saturating_add(found.len());
+        if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
+            let length = u64::try_from(found.st_size).unwrap_or(0);
+            self.file_bytes = self.file_bytes.saturating_add(length);
         }
-        self.changed = self.changed.max((found.ctime(), found.ctime_nsec()));
+        let nanoseconds = i64::try_from(found.st_ctime_nsec).unwrap_or(i64::MAX);
+        self.changed = self.changed.max((found.st_ctime, nanoseconds));
     }
 }

@@ -31,6 +31,8 @@ pub(crate) const TEST: &[Package] = &[
     package("python3-grpcio", "/usr/share/doc/python3-grpcio"),
     package("iproute2", "/usr/share/doc/iproute2"),
     package("e2fsprogs", "/sbin/mkfs.ext4"),
+    package("xfsprogs", "/sbin/mkfs.xfs"),
+    package("btrfs-progs", "/sbin/mkfs.btrfs"),
     package("erofs-utils", "/usr/bin/mkfs.erofs"),
 ];
 

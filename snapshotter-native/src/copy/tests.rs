@@ -1,9 +1,10 @@
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{CWD, FileType, Mode, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, XattrFlags};
 
 use super::copy_tree;
 
@@ -140,4 +141,32 @@ fn a_missing_source_is_named() {
     let error = copy_tree(&folder.path().join("missing"), folder.path()).unwrap_err();
     assert_eq!(error.kind(), corten_types::ErrorKind::NotFound);
     assert!(error.message().contains("missing"));
+}
+
+#[test]
+fn a_tree_deeper_than_any_path_may_be_is_copied_with_its_hard_links() {
+    const DEPTH: usize = 3000;
+    let open = |path: &Path| rustix::fs::open(path, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let below = |from: &OwnedFd| rustix::fs::openat(from, "d", OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let (_folder, _source, target) = copied(|source| {
+        File::create(source.join("first")).unwrap().write_all_at(b"deep", 0).unwrap();
+        let top = open(source);
+        let mut here = open(source);
+        for _ in 0..DEPTH {
+            rustix::fs::mkdirat(&here, "d", Mode::RWXU).unwrap();
+            here = below(&here);
+        }
+        rustix::fs::linkat(&top, "first", &here, "second", AtFlags::empty()).unwrap();
+        rustix::fs::linkat(&top, "first", &here, "third", AtFlags::empty()).unwrap();
+    });
+    let mut here = open(&target);
+    for _ in 0..DEPTH {
+        here = below(&here);
+    }
+    let inode = |folder: &OwnedFd, name: &str| {
+        rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).unwrap().st_ino
+    };
+    assert_eq!(inode(&here, "second"), inode(&open(&target), "first"));
+    assert_eq!(inode(&here, "third"), inode(&here, "second"));
+    assert_eq!(std::fs::read(target.join("first")).unwrap(), b"deep");
 }

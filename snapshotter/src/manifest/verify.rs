@@ -11,7 +11,7 @@ use corten_types::{Error, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Stat};
 
 use super::record::{is_below, to_path};
-use super::walk::Walk;
+use super::walk::{Walk, is_folder};
 use super::{Entry, Reader};
 
 /// How much of a file is read at once.
@@ -277,10 +277,6 @@ fn sum_of_file(walk: &Walk, buffer: &mut [u8], read_bytes: &mut u64) -> io::Resu
             Err(error) => return Err(error),
         }
     }
-}
-
-fn is_folder(found: &Stat) -> bool {
-    FileType::from_raw_mode(found.st_mode) == FileType::Directory
 }
 
 fn shown(sorted: &[u8]) -> PathBuf {

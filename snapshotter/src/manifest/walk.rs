@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -12,7 +12,7 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOF
 /// A walk. After [`Walk::advance`] the current entry is [`Walk::path`]; a folder is passed over unless
 /// [`Walk::enter`] is called.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     /// The folder that the current entry is in.
     folder: OwnedFd,
     levels: Vec<Level>,
@@ -38,7 +38,7 @@ struct Names {
 }
 
 impl Walk {
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
         // The root itself may be reached through links.
         let flags = FOLDER.difference(OFlags::NOFOLLOW);
         let folder = rustix::fs::open(root, flags, Mode::empty())?;
@@ -46,13 +46,18 @@ impl Walk {
         Ok(Self { folder, levels: vec![level], path: Vec::new(), name_start: 0 })
     }
 
+    /// Looks at the folder that the current entry is in: at first the root.
+    pub(crate) fn root(&self) -> io::Result<Stat> {
+        Ok(rustix::fs::fstat(&self.folder)?)
+    }
+
     /// The path of the current entry, with zero bytes for slashes.
-    pub(super) fn path(&self) -> &[u8] {
+    pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }
 
     /// Goes to the next entry and looks at it; `None` after the last one. What vanishes is passed over.
-    pub(super) fn advance(&mut self) -> io::Result<Option<Stat>> {
+    pub(crate) fn advance(&mut self) -> io::Result<Option<Stat>> {
         while let Some(level) = self.levels.last_mut() {
             self.path.truncate(level.path_bytes);
             let Some(name) = level.names.get(level.next) else {
@@ -76,7 +81,7 @@ impl Walk {
     }
 
     /// Goes into the folder that is the current entry.
-    pub(super) fn enter(&mut self) -> io::Result<()> {
+    pub(crate) fn enter(&mut self) -> io::Result<()> {
         let folder = rustix::fs::openat(&self.folder, self.name(), FOLDER, Mode::empty())?;
         let level = Level::read(&folder, self.path.len())?;
         self.levels.push(level);
@@ -85,7 +90,7 @@ impl Walk {
     }
 
     /// Opens the file that is the current entry.
-    pub(super) fn open_file(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn open_file(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.folder, self.name(), flags | OFlags::NOATIME, Mode::empty()) {
             Err(Errno::PERM) => Ok(rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty())?),
@@ -94,7 +99,7 @@ impl Walk {
     }
 
     /// The target of the symbolic link that is the current entry.
-    pub(super) fn link_target(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn link_target(&self) -> io::Result<Vec<u8>> {
         Ok(rustix::fs::readlinkat(&self.folder, self.name(), Vec::new())?.into_bytes())
     }
 
@@ -144,6 +149,11 @@ impl Names {
     fn get(&self, index: usize) -> Option<&[u8]> {
         self.starts.get(index).map(|start| name_at(&self.bytes, *start))
     }
+}
+
+/// Whether it is a folder.
+pub(crate) fn is_folder(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::Directory
 }
 
 fn name_at(bytes: &[u8], start: u32) -> &[u8] {

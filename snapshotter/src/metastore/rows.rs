@@ -9,9 +9,6 @@ use corten_types::{Error, Labels, Result};
 use super::{Row, not_found, reading, stored};
 use crate::{Kind, SnapshotInfo, Usage};
 
-/// More snapshots below one another than any filesystem can stack.
-const CHAIN_LIMIT: usize = 4096;
-
 /// The columns that [`read`] reads.
 pub(super) const COLUMN_LIST: [&str; 12] = [
     "id",
@@ -67,27 +64,14 @@ pub(super) fn page(connection: &Connection, after: Option<&str>, limit: usize) -
     Ok(page)
 }
 
-/// The numbers from `name` downwards; none for an empty name.
-pub(super) fn chain(connection: &Connection, name: &str) -> Result<Vec<u64>, Refusal> {
-    let mut statement =
-        connection.prepare_cached("SELECT id, coalesce(parent, '') FROM snapshots WHERE name = ?1")?;
-    let mut ids = Vec::new();
-    let mut name = name.to_owned();
-    while !name.is_empty() {
-        if ids.len() == CHAIN_LIMIT {
-            return Err(Error::resource_exhausted(format!(
-                "more than {CHAIN_LIMIT} snapshots below one another"
-            ))
-            .into());
-        }
-        let (id, parent) = statement
-            .query_row([&name], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?
-            .ok_or_else(|| Error::data_loss(format!("the row of parent snapshot {name:?} is gone")))?;
-        ids.push(id);
-        name = parent;
-    }
-    Ok(ids)
+/// The number, the parent and the kind of a snapshot; not checked for damage.
+pub(super) fn link(connection: &Connection, name: &str) -> Result<(u64, String, bool), Refusal> {
+    let sql = "SELECT id, coalesce(parent, ''), kind = 'committed' FROM snapshots WHERE name = ?1";
+    connection
+        .prepare_cached(sql)?
+        .query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?
+        .ok_or_else(|| Error::data_loss(format!("the row of parent snapshot {name:?} is gone")).into())
 }
 
 /// A snapshot that stands on `name`, if there is one.

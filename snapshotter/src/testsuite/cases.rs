@@ -45,6 +45,7 @@ cases! {
         a_missing_parent_at_commit_is_refused;
     labels:
         labels_are_told_and_replaced_by_a_commit,
+        a_size_limit_is_a_hint_and_no_error,
         labels_are_replaced_without_a_mask,
         a_mask_changes_and_removes_single_labels,
         another_path_in_a_mask_is_refused,
@@ -64,5 +65,6 @@ cases! {
         links_devices_and_attributes_reach_the_child,
         a_hundred_and_twenty_eight_layers_are_mounted,
         usage_counts_what_was_written_and_hard_links_once,
-        usage_leaves_out_the_parents;
+        usage_leaves_out_the_parents,
+        a_view_takes_nothing;
 }

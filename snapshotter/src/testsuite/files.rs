@@ -8,6 +8,7 @@ use super::tree::{
     write_bytes,
 };
 use super::world::World;
+use crate::Usage;
 
 /// Makes a layer of each step, and fails unless each looks like the steps so far on a plain folder.
 fn check_layers(world: &World, steps: &[&dyn Fn(&Path)]) {
@@ -262,4 +263,13 @@ pub(super) fn usage_leaves_out_the_parents(world: &World) {
     let usage = world.call(|snapshots| snapshots.usage("upper")).expect("usage can be asked");
     assert_eq!(usage.inodes, 2);
     assert!(usage.size_bytes < BIG_BYTES, "{} bytes", usage.size_bytes);
+}
+
+pub(super) fn a_view_takes_nothing(world: &World) {
+    world.layer("layer", "", |root| big_file(root, "big"));
+    for (key, parent) in [("look", "layer"), ("empty", "")] {
+        world.view(key, parent);
+        let usage = world.call(|snapshots| snapshots.usage(key)).expect("usage can be asked");
+        assert_eq!(usage, Usage::default(), "{key}");
+    }
 }

@@ -40,6 +40,15 @@ pub(super) fn labels_are_told_and_replaced_by_a_commit(world: &World) {
     assert_eq!(told, kept(&[("containerd.io/snapshot/three", "3")]));
 }
 
+/// Row S17: it means something to block devices only.
+pub(super) fn a_size_limit_is_a_hint_and_no_error(world: &World) {
+    let labels = [("containerd.io/snapshot/max-size", "1048576")];
+    let mounts = world.prepare_labelled("active", "", &labels);
+    assert_eq!(world.stat("active").expect("it was made").labels, kept(&labels));
+    world.mounted(&mounts, |root| super::tree::write(root, "file", "small"));
+    world.commit("layer", "active");
+}
+
 pub(super) fn labels_are_replaced_without_a_mask(world: &World) {
     for (key, kind, parent) in one_of_each(world) {
         for paths in [&[][..], &["labels"]] {

@@ -27,3 +27,17 @@ fn a_missing_folder_is_not_found() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(disk_usage(&folder.path().join("missing")).unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+#[test]
+fn a_tree_deeper_than_any_path_may_be_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = rustix::fs::OFlags::DIRECTORY;
+    let mut here = rustix::fs::open(folder.path(), directory, rustix::fs::Mode::empty()).unwrap();
+    for _ in 0..3000 {
+        rustix::fs::mkdirat(&here, "d", rustix::fs::Mode::RWXU).unwrap();
+        here = rustix::fs::openat(&here, "d", directory, rustix::fs::Mode::empty()).unwrap();
+    }
+    assert_eq!(disk_usage(folder.path()).unwrap().inodes, 3001);
+    // The standard library would need a descriptor for each level.
+    corten_disk::Disk::new().remove_dir_all(&folder.path().join("d")).unwrap();
+}
