@@ -16,7 +16,7 @@ pub mod status;
 #[cfg(feature = "ttrpc")]
 pub mod ttrpc;
 
-pub use generated::{containerd, google, grpc::health, io, runtimeoptions};
+pub use generated::{containerd, corten, google, grpc::health, io, runtimeoptions};
 
 /// The compiled descriptor set of every `.proto` file.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");

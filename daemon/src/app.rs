@@ -12,6 +12,7 @@ use corten_server::{
         content::ContentService,
         diff::DiffService,
         events::{ApiEventFields, EventBridge, EventsService, Forwarder},
+        fsck::FsckService,
         health::HealthService,
         images::ImagesService,
         introspection::{Identity, IntrospectionService},
@@ -110,6 +111,7 @@ impl App {
         let content = stores::content(&root, &disk, &mut plugins)?;
         let trees = stores::snapshotters(&root, &overlay, native_root.as_deref(), &disk, &mut plugins);
         let workspace = mounts::workspace(&root, &state, &disk, &mut plugins)?;
+        let inspectors = trees.inspectors();
         let publisher = Arc::new(EventBridge::new(exchange.clone()));
         let metadata = stores::metadata(
             &root,
@@ -125,6 +127,12 @@ impl App {
         .await?;
         stores::remove_unreadable_ingests(&content, &metadata);
         let activations = mounts::activations(workspace, &metadata);
+        let checked = corten_fsck::Store::serving(
+            metadata.clone(),
+            content.clone(),
+            inspectors,
+            Some(stores::bundles(&state)),
+        );
         let differ = stores::differ(&temporary, &mut plugins);
 
         let mut options = corten_tasks::Options::new(
@@ -183,6 +191,7 @@ impl App {
             .add_service(SandboxesService::new(metadata.clone()).into_server())
             .add_service(EventsService::new(forwarder.clone()).into_server())
             .add_service(TasksService::new(metadata.clone(), tasks.clone()).into_server())
+            .add_service(FsckService::new(checked).into_server())
             .build();
 
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Tunable;
 
@@ -20,7 +20,7 @@ pub const REVISION: &str = match option_env!("CORTEN_REVISION") {
 #[command(name = "cortend", disable_version_flag = true)]
 pub struct CommandLine {
     /// Configuration file
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// How much to log: trace, debug, info, warn, error, fatal or panic
     #[arg(short, long, value_name = "LEVEL", global = true)]
@@ -29,10 +29,10 @@ pub struct CommandLine {
     #[arg(short, long, value_name = "SOCKET", global = true, overrides_with = "address")]
     pub address: Option<PathBuf>,
     /// Folder for what must survive a reboot
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", global = true)]
     pub root: Option<PathBuf>,
     /// Folder for what a reboot clears
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", global = true)]
     pub state: Option<PathBuf>,
     /// Print the version
     #[arg(short, long)]
@@ -60,12 +60,67 @@ pub enum Command {
         #[arg(long)]
         topic: String,
     },
+    /// Look for damage in the store, and repair it; through the daemon if one serves it.
+    ///
+    /// Exit codes: 0 nothing is damaged, 1 damage is left, 2 wrong usage, 3 it could not be done, 4 something has to be
+    /// pulled again.
+    Fsck(FsckOptions),
     /// Run a program as an OCI hook, with the container's facts in its arguments
     OciHook {
         /// Program and arguments, with {{id}}, {{pid}}, {{bundle}}, {{rootfs}}, {{status}} and {{annotation "key"}}
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
+}
+
+/// How to look for damage, and what to do about it. Nothing is ever deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct FsckOptions {
+    /// Set aside what is damaged and drop its rows, so that it can be pulled again
+    #[arg(long)]
+    pub repair: bool,
+    /// With --repair: also snapshots that containers use
+    #[arg(long, requires = "repair")]
+    pub even_in_use: bool,
+    /// First make rows that are missing: from databases that were set aside, and from what describes itself
+    #[arg(long)]
+    pub rebuild: bool,
+    /// At the end accept what is there: the quarantine is over
+    #[arg(long)]
+    pub accept: bool,
+    /// Look only at this; may be given more than once
+    #[arg(long, value_name = "PART")]
+    pub only: Vec<FsckPart>,
+    /// Look only at what this namespace has
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Tell also what is harmless
+    #[arg(long)]
+    pub notes: bool,
+    /// Text for people, or a JSON object a line
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: FsckFormat,
+}
+
+/// What to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FsckPart {
+    /// Blobs against their digests
+    Blobs,
+    /// Files of snapshots against their manifests
+    Trees,
+    /// Rows against each other and what they speak of
+    Rows,
+}
+
+/// How to tell it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FsckFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
 }
 
 /// Which configuration to print.

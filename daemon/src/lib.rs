@@ -4,6 +4,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod fsck;
 pub mod hook;
 pub mod identity;
 pub mod logging;

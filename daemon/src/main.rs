@@ -8,26 +8,38 @@ use corten_daemon::{
     app::App,
     cli::{Command, CommandLine, ConfigCommand, REVISION, VERSION},
     config::{self, Loaded, Settings},
-    hook, logging, publish,
+    fsck, hook, logging, publish,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
     match run(&command_line) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("cortend: {error:#}");
-            ExitCode::FAILURE
+            match command_line.command {
+                Some(Command::Fsck(_)) => fsck::FAILED.into(),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn run(command_line: &CommandLine) -> anyhow::Result<()> {
+fn run(command_line: &CommandLine) -> anyhow::Result<ExitCode> {
     if command_line.version {
         println!("cortend corten {VERSION} {REVISION}");
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
+    if let Some(Command::Fsck(options)) = &command_line.command {
+        let loaded = config::load(command_line.config.as_deref())?;
+        let settings = Settings::read(&loaded.table, &command_line.tunable())?;
+        return fsck::run(options, &settings).map(ExitCode::from);
+    }
+    run_to_end(command_line).map(|()| ExitCode::SUCCESS)
+}
+
+fn run_to_end(command_line: &CommandLine) -> anyhow::Result<()> {
     let load = || config::load(command_line.config.as_deref());
     match &command_line.command {
         Some(Command::Config { which: ConfigCommand::Default }) => {
@@ -47,7 +59,7 @@ fn run(command_line: &CommandLine) -> anyhow::Result<()> {
             runtime.block_on(publish::run(address, namespace, topic))
         }
         Some(Command::OciHook { command }) => hook::run(command),
-        None => serve(command_line, load()?),
+        Some(Command::Fsck(_)) | None => serve(command_line, load()?),
     }
 }
 

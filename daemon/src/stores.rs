@@ -11,7 +11,7 @@ use corten_content_store::{ContentStore, LocalStore};
 use corten_diff::{DifferOptions, WalkingDiffer};
 use corten_disk::Disk;
 use corten_metadata::{Collectible, ContentSharing, EventSink, Health, Metadata};
-use corten_snapshotter::Snapshotter;
+use corten_snapshotter::{Driver, Inspector, LocalSnapshotter, Snapshotter};
 use corten_snapshotter_native::NativeSnapshotter;
 use corten_snapshotter_overlay::OverlaySnapshotter;
 
@@ -28,17 +28,44 @@ const CONTENT_FOLDER: &str = "io.containerd.content.v1.content";
 pub(crate) struct Trees {
     snapshotters: BTreeMap<String, Arc<dyn Snapshotter>>,
     folders: Vec<PathBuf>,
+    inspectors: BTreeMap<String, Inspector>,
 }
 
 impl Trees {
-    fn add(&mut self, name: &str, folder: PathBuf, snapshotter: impl Snapshotter + 'static) {
+    /// Looks into the snapshotters from below.
+    pub(crate) fn inspectors(&self) -> BTreeMap<String, Inspector> {
+        self.inspectors.clone()
+    }
+
+    fn add<D: Driver>(&mut self, name: &str, folder: PathBuf, snapshotter: LocalSnapshotter<D>) {
+        self.inspectors.insert(name.to_owned(), snapshotter.inspector());
         self.snapshotters.insert(name.to_owned(), Arc::new(snapshotter));
         self.folders.push(folder);
     }
 }
 
+/// Where blobs are.
+pub(crate) fn content_folder(root: &Path) -> PathBuf {
+    root.join(CONTENT_FOLDER)
+}
+
+/// Where a snapshotter is, unless it is configured.
+pub(crate) fn snapshotter_folder(root: &Path, name: &str) -> PathBuf {
+    root.join(format!("io.containerd.snapshotter.v1.{name}"))
+}
+
+/// Where the metadata database is.
+pub(crate) fn metadata_path(root: &Path) -> PathBuf {
+    root.join("io.containerd.metadata.v1.bolt/meta.db")
+}
+
+/// Where the bundles of tasks are.
+pub(crate) fn bundles(state: &Path) -> PathBuf {
+    state.join("io.containerd.runtime.v2.task")
+}
+
 pub(crate) fn content(root: &Path, disk: &Disk, plugins: &mut Plugins) -> anyhow::Result<LocalStore> {
-    let folder = root.join(CONTENT_FOLDER);
+    let folder = content_folder(root);
     let store = LocalStore::open(&folder, disk.clone()).context("open the content store")?;
     plugins.add(local("io.containerd.content.v1", "content", &[("root", text(&folder))], Vec::new()));
     Ok(store)
@@ -70,7 +97,7 @@ pub(crate) fn snapshotters(
     if plugins.wanted(kind, "overlayfs") {
         let OverlaySettings { root_path, upperdir_label, sync_remove, slow_chown, mount_options } =
             overlay.clone();
-        let folder = root_path.unwrap_or_else(|| root.join(format!("{kind}.overlayfs")));
+        let folder = root_path.unwrap_or_else(|| snapshotter_folder(root, "overlayfs"));
         let options =
             corten_snapshotter_overlay::Options { upperdir_label, sync_remove, slow_chown, mount_options };
         match OverlaySnapshotter::open_on(&folder, options, disk.clone()) {
@@ -82,7 +109,7 @@ pub(crate) fn snapshotters(
         }
     }
     if plugins.wanted(kind, "native") {
-        let folder = native_root.map_or_else(|| root.join(format!("{kind}.native")), Path::to_owned);
+        let folder = native_root.map_or_else(|| snapshotter_folder(root, "native"), Path::to_owned);
         match NativeSnapshotter::open_on(&folder, corten_snapshotter_native::Options::default(), disk.clone())
         {
             Ok(snapshotter) => {
@@ -108,12 +135,13 @@ pub(crate) async fn metadata(
     events: Arc<dyn EventSink>,
     plugins: &mut Plugins,
 ) -> anyhow::Result<Metadata> {
-    let folder = root.join("io.containerd.metadata.v1.bolt");
-    disk.create_dir_all(&folder, 0o711).with_context(|| format!("make the folder {}", folder.display()))?;
-    let path = folder.join("meta.db");
+    let path = metadata_path(root);
+    let folder = path.parent().unwrap_or(root);
+    disk.create_dir_all(folder, 0o711).with_context(|| format!("make the folder {}", folder.display()))?;
     let mut options = corten_metadata::Options::new(&path, content);
     options.folders = trees.folders;
-    options.folders.push(root.join(CONTENT_FOLDER));
+    options.folders.push(content_folder(root));
+    options.doubts = trees.inspectors.values().filter_map(Inspector::quarantine).collect();
     options.snapshotters = trees.snapshotters;
     options.collectibles.insert(crate::mounts::KIND.to_owned(), mounts);
     options.disk = disk.clone();
@@ -122,7 +150,10 @@ pub(crate) async fn metadata(
     options.schedule = schedule(collection);
     let metadata = Metadata::open(options).await.context("open the metadata database")?;
     let policy = if shared_content { "shared" } else { "isolated" };
-    let exports = [("policy", policy.to_owned()), ("path", text(&path))];
+    let mut exports = vec![("policy", policy.to_owned()), ("path", text(&path))];
+    if let Health::Quarantine { reason, .. } = metadata.health() {
+        exports.push(("quarantine", reason));
+    }
     plugins.add(local("io.containerd.metadata.v1", "bolt", &exports, Vec::new()));
     let exports = [
         ("PauseThreshold", collection.pause_threshold.to_string()),

@@ -45,10 +45,18 @@ pub(crate) fn open(path: &Path, vfs: Option<&str>, role: Role) -> Result<Connect
     Ok(connection)
 }
 
+/// A database that is nowhere.
+pub(crate) fn in_memory(role: Role) -> Result<Connection> {
+    let connection = Connection::open_in_memory().doing("cannot open a database in memory")?;
+    configure(&connection, role).doing("cannot set up a database in memory")?;
+    Ok(connection)
+}
+
 fn configure(connection: &Connection, role: Role) -> rusqlite::Result<()> {
     // A connection that goes away after a failure must leave the log for the next one to judge.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // The schema of a copy may have to be mended.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, role != Role::Salvage)?;
     connection.busy_timeout(if role == Role::Writer { WRITER_PATIENCE } else { Duration::ZERO })?;
     connection.set_prepared_statement_cache_capacity(256);
     connection.pragma_update(None, "trusted_schema", false)?;
@@ -67,7 +75,7 @@ fn configure(connection: &Connection, role: Role) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    if matches!(role, Role::Reader | Role::Salvage) {
+    if role == Role::Reader {
         connection.pragma_update(None, "query_only", true)?;
     }
     connection.create_scalar_function(

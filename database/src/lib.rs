@@ -7,6 +7,7 @@ mod core;
 mod damage;
 mod database;
 mod error;
+mod evidence;
 mod job;
 mod marker;
 mod migration;
@@ -17,6 +18,7 @@ mod readers;
 mod record;
 mod reserve;
 mod salvage;
+mod schema;
 mod statistics;
 mod store_id;
 #[cfg(feature = "testing")]

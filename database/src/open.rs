@@ -11,9 +11,11 @@ use crate::{
     core::Core,
     damage::set_aside,
     error::is_damage,
+    evidence::Evidence,
     marker::{Marker, beside},
     migration::{self, Migration},
     record::{self, Record},
+    schema,
     store_id::StoreId,
 };
 
@@ -78,22 +80,25 @@ pub(crate) fn open(core: &Core, migrations: &[Migration]) -> Result<Opened> {
     let mut findings = Findings::default();
     let marker = read_marker(core, &mut findings)?;
     judge_files(core, marker.as_ref(), &mut findings)?;
+    // On a scripted disk files lose what they would lose, and this one is not among them.
+    let said = if core.is_scripted() { None } else { Some(Evidence::read(&core.path)) };
     match checkpoint::renew_log(core) {
         // In place there is room where there was: without it the log is as durable as the last process left it.
         Err(error) if error.kind() == ErrorKind::ResourceExhausted => {}
         result => result?,
     }
-    let (connection, found) = match examine(core, migrations.len()) {
+    let (connection, found) = match examine(core, migrations) {
         Ok(examined) => examined,
         Err(error) if is_damage(&error) || error.kind() == ErrorKind::DataLoss => {
             findings.doubts.push(error.chain());
             findings.set_aside = Some(set_aside(&core.disk, &core.path)?);
-            examine(core, migrations.len())?
+            examine(core, migrations)?
         }
         Err(error) => return Err(error),
     };
     let record = match found {
         Some(record) => {
+            judge_log(core, said, &mut findings);
             judge_record(marker.as_ref(), &record, &mut findings);
             record
         }
@@ -190,10 +195,11 @@ fn judge_files(core: &Core, marker: Option<&Marker>, findings: &mut Findings) ->
 }
 
 /// Opens and checks; damage is an error of the kind `DataLoss`. The record is missing in an empty database.
-fn examine(core: &Core, known_schema: usize) -> Result<(Connection, Option<Record>)> {
+fn examine(core: &Core, migrations: &[Migration]) -> Result<(Connection, Option<Record>)> {
     let connection = core.open(Role::Writer)?;
     connection::check_application(&connection, &core.path)?;
-    migration::refuse_newer(&core.path, migration::version_of(&connection)?, known_schema)?;
+    let version = migration::version_of(&connection)?;
+    migration::refuse_newer(&core.path, version, migrations.len())?;
     if let Some(finding) = connection::quick_check(&connection)? {
         return Err(Error::data_loss(format!("the database is damaged: {finding}")));
     }
@@ -201,7 +207,16 @@ fn examine(core: &Core, known_schema: usize) -> Result<(Connection, Option<Recor
     if record.is_none() && !connection::is_empty(&connection)? {
         return Err(Error::data_loss("the record of the database is missing"));
     }
+    if record.is_some() {
+        schema::check(&connection, migrations, version)?;
+    }
     Ok((connection, record))
+}
+
+/// Compares what was recovered of the log with what the process before had committed to it.
+fn judge_log(core: &Core, said: Option<Evidence>, findings: &mut Findings) {
+    let Some(said) = said.filter(|_| findings.set_aside.is_none()) else { return };
+    findings.doubts.extend(said.contradicts(&core.path));
 }
 
 /// Compares the record with the marker that was written at the last open or close.

@@ -13,7 +13,7 @@ use crate::{
     error::Doing,
     marker::beside,
     migration::{self, Migration},
-    record,
+    record, schema,
 };
 
 /// The length of a page, which every database of this crate has.
@@ -43,13 +43,19 @@ impl Salvage {
         for suffix in ["", "-wal"] {
             copy_if_there(&beside(damaged, suffix), &beside(&copy, suffix))?;
         }
-        match open_copy(&copy) {
-            Ok(connection) => Ok(Self { connection }),
-            Err(_) => {
-                replace_first_page(&copy, &scratch.join("template.db"), migrations)?;
-                Ok(Self { connection: open_copy(&copy)? })
-            }
+        if let Some(connection) = opened(&copy, migrations) {
+            return Ok(Self { connection });
         }
+        // Names and statements first, which lie on several pages; then the page that leads to them.
+        let mended = connection::open(&copy, None, Role::Salvage)
+            .and_then(|connection| schema::overwrite(&connection, migrations));
+        if mended.is_ok()
+            && let Some(connection) = opened(&copy, migrations)
+        {
+            return Ok(Self { connection });
+        }
+        replace_first_page(&copy, &scratch.join("template.db"), migrations)?;
+        Ok(Self { connection: open_copy(&copy)? })
     }
 
     /// Hands `visit` the columns of every row of `table` that can be read: upwards in the order of the columns `order` until
@@ -87,6 +93,14 @@ fn copy_if_there(from: &Path, to: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io(format!("cannot copy {} to look into it", from.display()), error)),
     }
+}
+
+/// The copy, if its schema is one that the migrations make.
+fn opened(copy: &Path, migrations: &[Migration]) -> Option<Connection> {
+    let connection = open_copy(copy).ok()?;
+    let is_known =
+        (0..=migrations.len()).any(|version| schema::check(&connection, migrations, version).is_ok());
+    is_known.then_some(connection)
 }
 
 fn open_copy(copy: &Path) -> Result<Connection> {

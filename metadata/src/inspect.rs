@@ -243,6 +243,18 @@ impl Metadata {
         .await
     }
 
+    /// The row of an ingest, if there is one and it is whole.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn ingest_row(&self, namespace: &str, key: &str) -> Result<Option<IngestRow>> {
+        let keys = [namespace.to_owned(), key.to_owned()];
+        self.read(move |connection| {
+            Ok(whole(std::iter::once(row::get(connection, &[&keys[0], &keys[1]])))?.pop())
+        })
+        .await
+    }
+
     /// The rows of all namespaces for a snapshot of a snapshotter. Damaged ones are left out.
     ///
     /// # Errors

@@ -51,6 +51,8 @@ pub(crate) async fn reconcile(metadata: &Metadata) -> Result<()> {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 tracing::warn!(snapshotter = %name, %error, "snapshots are not compared with their rows");
             }
+            // A row of its own is damaged: it is in quarantine, and so is everything here.
+            Err(error) if error.kind() == ErrorKind::DataLoss => doubt(metadata, &[error.chain()]),
             Err(error) => return Err(error),
         }
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::process::{self, cargo};
 
 /// The rank of every published crate (ARCHITECTURE.md, "The map").
-const RANKS: [(&str, u8); 21] = [
+const RANKS: [(&str, u8); 22] = [
     ("corten-types", 0),
     ("corten-filter", 0),
     ("corten-disk", 0),
@@ -28,6 +28,7 @@ const RANKS: [(&str, u8); 21] = [
     ("corten-shim", 3),
     ("corten-proxy", 4),
     ("corten-tasks", 4),
+    ("corten-fsck", 4),
     ("corten-server", 5),
     ("corten-daemon", 6),
 ];
@@ -36,7 +37,7 @@ const RANKS: [(&str, u8); 21] = [
 const VOCABULARY: &str = "corten-types";
 
 /// What a crate must not reach, however indirectly.
-const ABSENCES: [(&str, &[&str]); 16] = [
+const ABSENCES: [(&str, &[&str]); 17] = [
     ("corten-types", &["tokio", "tonic", "prost"]),
     ("corten-filter", &["tokio", "tonic", "prost"]),
     ("corten-gc", &["tokio", "tonic", "prost"]),
@@ -52,6 +53,7 @@ const ABSENCES: [(&str, &[&str]); 16] = [
     ("corten-snapshotter-native", &["tonic", "prost"]),
     ("corten-metadata", &["tonic", "prost"]),
     ("corten-diff", &["tonic", "prost"]),
+    ("corten-fsck", &["tonic", "prost"]),
     ("corten-shim", &["tonic", "hyper"]),
 ];
 

@@ -122,6 +122,15 @@ pub mod containerd {
         }
     }
 }
+pub mod corten {
+    pub mod services {
+        pub mod fsck {
+            pub mod v1 {
+                include!("corten.services.fsck.v1.rs");
+            }
+        }
+    }
+}
 pub mod google {
     pub mod rpc {
         include!("google.rpc.rs");

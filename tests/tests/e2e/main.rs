@@ -8,6 +8,7 @@
 mod content;
 mod crash;
 mod fixture;
+mod fsck;
 mod images;
 mod many;
 mod metadata;
