@@ -4,12 +4,16 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use corten_api::containerd::services::{
-    content::v1::{
-        ReadContentRequest, WriteAction, WriteContentRequest, WriteContentResponse,
-        content_client::ContentClient,
+use corten_api::containerd::{
+    services::{
+        content::v1::{
+            ReadContentRequest, WriteAction, WriteContentRequest, WriteContentResponse,
+            content_client::ContentClient,
+        },
+        introspection::v1::{PluginInfoRequest, introspection_client::IntrospectionClient},
+        leases::v1::{CreateRequest, leases_client::LeasesClient},
     },
-    introspection::v1::{PluginInfoRequest, introspection_client::IntrospectionClient},
+    types::Descriptor,
 };
 use corten_proxy::{Connection, MAX_MESSAGE_BYTES};
 use sha2::{Digest, Sha256};
@@ -43,6 +47,15 @@ impl Blob {
         Self { digest: digest_of(&bytes), bytes, labels: BTreeMap::new() }
     }
 
+    pub(crate) fn descriptor(&self, media_type: &str) -> Descriptor {
+        Descriptor {
+            media_type: media_type.to_owned(),
+            digest: self.digest.clone(),
+            size: self.bytes.len() as i64,
+            ..Descriptor::default()
+        }
+    }
+
     pub(crate) fn with_label(mut self, key: &str, value: &str) -> Self {
         self.labels.insert(key.to_owned(), value.to_owned());
         self
@@ -68,9 +81,11 @@ impl Client {
         Self { connection: Connection::unix(socket), lease: None }
     }
 
-    /// The same connection; what it makes is held by this lease.
-    pub(crate) fn under(&self, lease: &str) -> Self {
-        Self { connection: self.connection.clone(), lease: Some(lease.to_owned()) }
+    /// Makes a lease. The same connection, and what it makes is held by that lease.
+    pub(crate) async fn leasing(&self, lease: &str) -> anyhow::Result<Self> {
+        let message = CreateRequest { id: lease.to_owned(), ..CreateRequest::default() };
+        LeasesClient::new(self.channel()).create(self.request(message)).await?;
+        Ok(Self { connection: self.connection.clone(), lease: Some(lease.to_owned()) })
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -99,7 +114,8 @@ impl Client {
         let message = PluginInfoRequest {
             r#type: "io.containerd.metadata.v1".to_owned(),
             id: "bolt".to_owned(),
-            options: None,
+            // Only who gives options is told more than the plugin's name (row N05).
+            options: Some(prost_types::Any::default()),
         };
         let mut service = IntrospectionClient::new(self.channel());
         let response = service.plugin_info(self.request(message)).await.ok()?.into_inner();

@@ -8,6 +8,7 @@ mod client;
 mod comparison;
 mod filesystem;
 mod lab;
+mod layers;
 mod options;
 mod peers;
 mod plot;
@@ -42,6 +43,7 @@ fn main() -> anyhow::Result<()> {
     match suite.as_str() {
         "start" => start::measure(&mut lab)?,
         "storage" => storage::measure(&mut lab)?,
+        "layers" => layers::measure(&mut lab)?,
         _ => bail!(USAGE),
     }
     lab.finish()

@@ -16,6 +16,16 @@ pub(crate) fn resident_mb(pid: u32) -> anyhow::Result<f64> {
     status_mb(pid, "VmRSS:")
 }
 
+/// The most that it had since [`forget_peak`].
+pub(crate) fn peak_mb(pid: u32) -> anyhow::Result<f64> {
+    status_mb(pid, "VmHWM:")
+}
+
+/// Begins a new maximum.
+pub(crate) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    Ok(std::fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
+}
+
 fn status_mb(pid: u32, field: &str) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kilobytes: f64 = status

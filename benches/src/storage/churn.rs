@@ -183,7 +183,9 @@ fn report(lab: &mut Lab, delay: Option<Duration>, cells: &[Cell]) {
             (16, Some(_)) => {
                 report.speedup(&what, 5.0, speedup);
                 let corten = &figures[Peer::Corten as usize];
-                let per_sync = corten.operations / corten.commits;
+                // A daemon that does not count meets no target.
+                let per_sync =
+                    if corten.commits > 0.0 { corten.operations / corten.commits } else { f64::NAN };
                 report.target(&what, Wanted::AtLeast(8.0), per_sync, "operations a sync");
             }
             _ => report.ratio(&what, speedup),

@@ -6,9 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use corten_api::containerd::services::leases::v1::{
-    CreateRequest, DeleteRequest, leases_client::LeasesClient,
-};
+use corten_api::containerd::services::leases::v1::{DeleteRequest, leases_client::LeasesClient};
 use futures::future::try_join_all;
 use tokio::sync::watch;
 
@@ -64,9 +62,7 @@ pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
 
 /// Blobs and snapshots under a lease, of which every second one also holds itself.
 async fn fill(client: &Client, blobs: usize, snapshots: usize) -> anyhow::Result<()> {
-    let message = CreateRequest { id: LEASE.to_owned(), ..CreateRequest::default() };
-    LeasesClient::new(client.channel()).create(client.request(message)).await?;
-    let client = &client.under(LEASE);
+    let client = &client.leasing(LEASE).await?;
     let write = async |writer: usize| {
         for number in (writer..blobs).step_by(WRITERS) {
             let mut blob = Blob::new(format!("a small blob, number {number}").into_bytes());
