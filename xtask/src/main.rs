@@ -9,6 +9,7 @@ mod demo;
 mod generate;
 mod layers;
 mod machine;
+mod package;
 mod process;
 mod test;
 
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   build [--release]   the daemon, and the shim with its own profile
   generate [--check]  compile api/proto
   compatibility       run the end-to-end tests on Corten and on containerd, write docs/compatibility.md
+  package             package every published crate, build those that stand alone from their packages
   bench all|start|storage|layers [--quick] [--only NAME] [--repetitions N] [--on FOLDER]
                       the daemon beside containerd, written into docs/benchmarks.md
   bench crates        the benchmarks of the single crates, each for a moment";
@@ -32,6 +34,7 @@ fn main() -> anyhow::Result<()> {
         ["test"] => test::run(),
         ["compatibility"] => compatibility::run(),
         ["bench", words @ ..] => bench::run(words),
+        ["package"] => package::run(),
         ["check"] => check::run(),
         ["build"] => build::all(build::Profile::Dev).map(drop),
         ["build", "--release"] => build::all(build::Profile::Release).map(drop),
