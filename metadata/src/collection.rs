@@ -1,5 +1,6 @@
 //! Collecting what nothing refers to (`consistency.md` §4; rows G07-G28).
 
+mod condition;
 mod edges;
 mod graph;
 mod pacer;

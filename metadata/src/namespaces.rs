@@ -10,8 +10,7 @@ use crate::{Metadata, MetadataEvent, NamespaceInfo, mask, resources, row};
 pub struct Namespaces(pub(crate) Metadata);
 
 /// What keeps a namespace from being deleted (NS5): what a message calls it, and its table.
-const CONTENTS: [(&str, &str); 4] =
-    [("images", "images"), ("blobs", "blobs"), ("containers", "containers"), ("snapshots", "snapshots")];
+const CONTENTS: [(&str, &str); 3] = [("images", "images"), ("blobs", "blobs"), ("containers", "containers")];
 
 /// What goes with a namespace.
 const BELONGINGS: [&str; 4] = ["leases", "lease_resources", "sandboxes", "back_references"];
@@ -60,7 +59,8 @@ impl Namespaces {
             .await
     }
 
-    /// Changes its labels, creating it if need be (NS4); paths are `labels` and `labels.<key>`.
+    /// Changes its labels, creating it if need be (NS4). Paths are `labels.<key>`; without any, all labels are replaced.
+    /// The event has the labels of the call, as they were given.
     ///
     /// # Errors
     /// `InvalidArgument`: an unknown path, or a label that is too long.
@@ -70,16 +70,18 @@ impl Namespaces {
         labels: &Labels,
         mask: &UpdateMask,
     ) -> Result<NamespaceInfo> {
-        let (name, labels, mask) = (name.clone(), labels.clone(), mask.clone());
+        let (name, labels, asked) = (name.clone(), labels.clone(), mask.clone());
         self.0
             .write(move |change| {
                 let found: Option<NamespaceInfo> = row::get(change.connection, &[name.as_str()])?;
                 let mut stored = found.map(|info| info.labels).unwrap_or_default();
-                mask::set_labels(&format!("namespace {name}"), &mut stored, &labels, &mask)?;
+                if let Some(path) = asked.paths().find(|path| path.key.is_none()) {
+                    return Err(mask::unknown(&format!("namespace {name}"), &path).into());
+                }
+                mask::set_labels(&format!("namespace {name}"), &mut stored, &labels, &asked)?;
                 let info = NamespaceInfo { name: name.clone(), labels: stored };
                 row::replace(change.connection, &info)?;
-                let event =
-                    MetadataEvent::NamespaceUpdate { name: name.clone(), labels: info.labels.clone() };
+                let event = MetadataEvent::NamespaceUpdate { name: name.clone(), labels: labels.clone() };
                 change.publish(&name, event);
                 Ok(info)
             })
@@ -102,7 +104,8 @@ impl Namespaces {
                 let contents = contents(connection, &name)?;
                 if !contents.is_empty() {
                     let contents = contents.join(", ");
-                    let message = format!("namespace {name} must be empty, but it still has {contents}");
+                    let message =
+                        format!("namespace {:?} must be empty, but it still has {contents}", name.as_str());
                     return Err(Error::failed_precondition(message).into());
                 }
                 resources::remove_all(change, &name)?;
@@ -124,13 +127,18 @@ impl Namespaces {
     }
 }
 
-fn contents(connection: &Connection, name: &Namespace) -> Result<Vec<&'static str>> {
+fn contents(connection: &Connection, name: &Namespace) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for (what, table) in CONTENTS {
         let text = format!("SELECT 1 FROM {table} WHERE namespace = ?1");
         if row::exists(connection, &text, [name.as_str()])? {
-            found.push(what);
+            found.push(what.to_owned());
         }
     }
+    let text = "SELECT DISTINCT snapshotter FROM snapshots WHERE namespace = ?1 ORDER BY snapshotter";
+    row::query(connection, text, [name.as_str()], |row| {
+        found.push(format!("snapshots on {:?} snapshotter", row.get::<_, String>(0)?));
+        Ok(())
+    })?;
     Ok(found)
 }

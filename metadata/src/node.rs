@@ -147,7 +147,8 @@ pub(crate) fn back_references(namespace: &Arc<str>, labels: &Labels) -> Vec<Node
         .collect()
 }
 
-fn gc_labels(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
+/// The labels that collections look at.
+pub(crate) fn gc_labels(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
     labels
         .range::<str, _>((Bound::Included(GC_LABELS), Bound::Unbounded))
         .take_while(|(key, _)| key.starts_with(GC_LABELS))

@@ -6,7 +6,10 @@ use corten_database::rusqlite::Connection;
 use corten_gc::Graph;
 use corten_types::{Error, Labels, Result};
 
-use super::edges;
+use super::{
+    condition::{self, Conditional},
+    edges,
+};
 use crate::{
     Image, Lease, Sandbox,
     node::{self, Kind, Node},
@@ -16,7 +19,13 @@ use crate::{
 
 /// Copies nodes, edges and roots to memory in one pass.
 pub(super) fn read(connection: &Connection, now: SystemTime) -> Result<Graph<Node>> {
-    let mut reader = Reader { connection, graph: Graph::new(now), names: HashMap::new(), found: Vec::new() };
+    let mut reader = Reader {
+        connection,
+        graph: Graph::new(now),
+        names: HashMap::new(),
+        found: Vec::new(),
+        conditional: HashMap::new(),
+    };
     reader.leases()?;
     reader.images()?;
     reader.containers()?;
@@ -35,6 +44,8 @@ struct Reader<'a> {
     /// One copy of each namespace's name.
     names: HashMap<String, Arc<str>>,
     found: Vec<Node>,
+    /// The references that hold if their target says so, by their target (G15).
+    conditional: HashMap<Node, Vec<(Node, Conditional)>>,
 }
 
 impl Reader<'_> {
@@ -58,6 +69,13 @@ impl Reader<'_> {
     fn connect(&mut self, node: &Node) {
         for target in self.found.drain(..) {
             self.graph.edge(node.clone(), target);
+        }
+    }
+
+    /// Keeps the conditional references of `node` until their targets are read.
+    fn defer(&mut self, node: &Node, labels: &Labels) {
+        for reference in condition::references(&node.namespace, labels) {
+            self.conditional.entry(reference.target.clone()).or_default().push((node.clone(), reference));
         }
     }
 
@@ -98,6 +116,7 @@ impl Reader<'_> {
             reader.graph.leased_root(whole.clone(), node::expires_at(labels));
             edges::image(&namespace, target, labels, &mut reader.found);
             reader.connect(&whole);
+            reader.defer(&whole, labels);
             edges::flat_image(&namespace, target, &mut reader.found);
             reader.connect(&flat);
         })
@@ -144,6 +163,7 @@ impl Reader<'_> {
             }
             edges::blob(&namespace, &row.labels, &mut reader.found);
             reader.connect(&whole);
+            reader.defer(&whole, &row.labels);
         })
     }
 
@@ -171,6 +191,11 @@ impl Reader<'_> {
             }
             edges::snapshot(&namespace, &row, &mut reader.found);
             reader.connect(&whole);
+            for (from, reference) in reader.conditional.remove(&whole).unwrap_or_default() {
+                if reference.holds(&row.labels, reader.graph.now()) {
+                    reader.graph.edge(from, whole.clone());
+                }
+            }
             edges::flat_snapshot(&namespace, &row, &mut reader.found);
             reader.connect(&flat);
         })

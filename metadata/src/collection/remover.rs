@@ -93,8 +93,11 @@ pub(super) async fn work_off(metadata: &Metadata) -> Result<Removed> {
             remove_blobs(metadata, together, &mut tally).await?;
             clear(metadata, std::mem::take(&mut tally.done)).await?;
         }
-        // Snapshots that stand on others have greater numbers, and go first.
-        others.sort_by_key(|tombstone| std::cmp::Reverse(sequence::of_name(&tombstone.id)));
+        // Mounts go before what they show. Snapshots that stand on others have greater numbers, and go first.
+        others.sort_by_key(|tombstone| {
+            let shows = !tombstone.kind.starts_with(RESOURCES);
+            (shows, std::cmp::Reverse(sequence::of_name(&tombstone.id)))
+        });
         // A script counts operations, which are to come in one order.
         let together = if metadata.inner.disk.seam().is_some() { 1 } else { OTHERS_TOGETHER };
         for together in others.chunks(together) {

@@ -1,9 +1,9 @@
 //! The database inside one batch of the sweep.
 
 use corten_gc::{Edges, Store};
-use corten_types::{Digest, Error, Namespace, Result};
+use corten_types::{Digest, Error, Labels, Namespace, Result};
 
-use super::{edges, overrun};
+use super::{condition, edges, overrun};
 use crate::{
     Container, Image, Lease, Sandbox,
     change::Change,
@@ -68,12 +68,14 @@ impl<'a, 'b> Sweeper<'a, 'b> {
                 found.push(node.clone().flat());
                 if let Some(row) = self.blob(node)? {
                     edges::blob(namespace, &row.labels, found);
+                    self.conditional(node, &row.labels, found)?;
                 }
             }
             Kind::Image => {
                 found.push(node.clone().flat());
                 if let Some(image) = self.record::<Image>(node)? {
                     edges::image(namespace, &image.target, &image.labels, found);
+                    self.conditional(node, &image.labels, found)?;
                 }
             }
             Kind::Snapshot => {
@@ -102,6 +104,18 @@ impl<'a, 'b> Sweeper<'a, 'b> {
             Kind::Resource => {}
         }
         self.back_references(node, found)
+    }
+
+    /// Adds the snapshots that conditions refer to now (G15).
+    fn conditional(&self, node: &Node, labels: &Labels, found: &mut Vec<Node>) -> Result<()> {
+        for reference in condition::references(&node.namespace, labels) {
+            if let Some(row) = self.snapshot(&reference.target)?
+                && reference.holds(&row.labels, self.change.now)
+            {
+                found.push(reference.target);
+            }
+        }
+        Ok(())
     }
 
     fn ingest(&self, node: &Node) -> Result<Option<IngestRow>> {

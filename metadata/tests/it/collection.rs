@@ -318,3 +318,36 @@ async fn put_owned(view: &View, text: String) -> Digest {
 async fn put_with(view: &View, text: String, with: Labels) -> Digest {
     put(&view.content(), text.leak().as_bytes(), with).await.unwrap()
 }
+
+/// The time of the tests is far from both.
+#[tokio::test]
+async fn conditional_references_keep_snapshots_that_were_used_as_they_say() {
+    let fixture = Fixture::new().await;
+    let view = fixture.view("a");
+    let used = |when: &str| labels([("containerd.io/gc.cond.value-usedat", when)]);
+    for (name, with) in [
+        ("long-ago", used(PAST)),
+        ("just-now", used(FUTURE)),
+        ("never", Labels::new()),
+        ("long-ago-for-blob", used(PAST)),
+        ("just-now-for-blob", used(FUTURE)),
+    ] {
+        commit_snapshot(&view, name, "", with).await;
+    }
+    let conditional = |conditions: &str, names: &[&str]| -> Labels {
+        let label = |name: &&str| {
+            (format!("containerd.io/gc.cond.snapshot.memory/{name}"), format!("{conditions}|{name}"))
+        };
+        names.iter().map(label).collect()
+    };
+    let blob_labels = conditional("usedat>1h", &["long-ago-for-blob", "just-now-for-blob"]);
+    let blob = put(&view.content(), b"blob", blob_labels).await.unwrap();
+    let mut image = Image::new("image", descriptor(&blob));
+    image.labels = conditional("usedat<1h", &["long-ago", "just-now", "never"]);
+    view.images().create(image, None).await.unwrap();
+    fixture.metadata.collect().await.unwrap();
+    assert_eq!(fixture.snapshotter.short_names(), ["just-now", "long-ago-for-blob"]);
+    view.images().delete("image", None).await.unwrap();
+    fixture.metadata.collect().await.unwrap();
+    assert_eq!(fixture.snapshotter.short_names(), [""; 0], "a condition keeps nothing by itself");
+}

@@ -1,6 +1,7 @@
 //! The protocol of `docs/formats/consistency.md` as a model: every order of steps, and a crash between any two of them.
 
 mod blobs;
+mod resources;
 mod snapshots;
 
 use std::{

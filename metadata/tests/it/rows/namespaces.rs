@@ -44,14 +44,30 @@ async fn labels_are_changed_one_by_one_or_replaced() {
     assert_eq!(namespaces.get(&name("ns")).await.unwrap().labels, labels([("c", "3")]));
     namespaces.update(&name("ns"), &labels([("c", "")]), &UpdateMask::of(["labels.c"])).await.unwrap();
     assert_eq!(namespaces.get(&name("ns")).await.unwrap().labels, Labels::new());
-    let wrong = UpdateMask::of(["name"]);
-    assert_eq!(
-        kind(namespaces.update(&name("ns"), &Labels::new(), &wrong).await),
-        ErrorKind::InvalidArgument
-    );
+    for wrong in ["name", "labels", "label.a"] {
+        let refused = namespaces.update(&name("ns"), &Labels::new(), &UpdateMask::of([wrong])).await;
+        assert_eq!(kind(refused), ErrorKind::InvalidArgument, "{wrong}");
+    }
     let long = labels([("k", "v".repeat(4096).as_str())]);
     let refused = namespaces.update(&name("ns"), &long, &UpdateMask::replace_all()).await;
     assert_eq!(kind(refused), ErrorKind::InvalidArgument);
+}
+
+#[tokio::test]
+async fn the_event_of_an_update_has_the_labels_of_the_call() {
+    let fixture = Fixture::new().await;
+    let namespaces = fixture.metadata.namespaces();
+    namespaces.create(&name("ns"), labels([("kept", "1"), ("gone", "2")])).await.unwrap();
+    fixture.events.take();
+    for (given, mask) in [
+        (labels([("new", "3"), ("gone", "")]), UpdateMask::of(["labels.new", "labels.gone"])),
+        (labels([("only", "4")]), UpdateMask::replace_all()),
+    ] {
+        namespaces.update(&name("ns"), &given, &mask).await.unwrap();
+        let event = MetadataEvent::NamespaceUpdate { name: name("ns"), labels: given };
+        assert_eq!(fixture.events.events(), [event]);
+    }
+    assert_eq!(namespaces.get(&name("ns")).await.unwrap().labels, labels([("only", "4")]));
 }
 
 #[tokio::test]
@@ -64,7 +80,7 @@ async fn a_namespace_with_contents_is_not_deleted_and_the_error_says_what_is_in_
     corten_snapshotter::SnapshotWriter::prepare(&snapshots, "k", "", Labels::new()).await.unwrap();
     let error = namespaces.delete(&name("ns")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    assert!(error.message().ends_with("blobs, snapshots"), "{error}");
+    assert!(error.message().ends_with("blobs, snapshots on \"memory\" snapshotter"), "{error}");
     corten_content_store::BlobWriter::delete(&view.content(), &digest).await.unwrap();
     corten_snapshotter::SnapshotKeeper::remove(&snapshots, "k").await.unwrap();
     view.leases().create(Some("lease"), Labels::new()).await.unwrap();
