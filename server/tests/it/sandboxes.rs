@@ -46,11 +46,8 @@ async fn sandboxes_are_created_told_listed_and_deleted() {
     let created = client.create(request(create("one"))).await.unwrap().into_inner().sandbox.unwrap();
     assert_eq!(created.created_at, created.updated_at);
     assert!(created.created_at.as_ref().unwrap().seconds > 1, "the time is the server's");
-    let expected = Sandbox {
-        created_at: created.created_at.clone(),
-        updated_at: created.updated_at.clone(),
-        ..sandbox("one")
-    };
+    let expected =
+        Sandbox { created_at: created.created_at, updated_at: created.updated_at, ..sandbox("one") };
     assert_eq!(created, expected);
     assert_eq!(client.get(request(get("one"))).await.unwrap().into_inner().sandbox, Some(created));
     assert_eq!(client.create(request(create("one"))).await.unwrap_err().code(), Code::AlreadyExists);

@@ -15,42 +15,12 @@ use corten_api::containerd::{
     },
     types::{ActivationInfo, Mount},
 };
-use corten_proxy::Connection;
 use corten_tests::{Daemon, eventually, loop_devices, mounts};
-use tonic::{Code, Request};
+use tonic::Code;
 
-use crate::fixture::Fixture;
-
-/// The daemon's services, in its namespace.
-struct Client {
-    runtime: tokio::runtime::Runtime,
-    connection: Connection,
-    namespace: String,
-}
+use crate::{fixture::Fixture, wire::Client};
 
 impl Client {
-    fn of(daemon: &Daemon) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let connection = {
-            let _inside = runtime.enter();
-            Connection::unix(&daemon.address())
-        };
-        Self { runtime, connection, namespace: daemon.namespace().to_owned() }
-    }
-
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        request.metadata_mut().insert("containerd-namespace", self.namespace.parse().unwrap());
-        request
-    }
-
-    fn leased<T>(&self, lease: &str, message: T) -> Request<T> {
-        let mut request = self.request(message);
-        request.metadata_mut().insert("containerd-lease", lease.parse().unwrap());
-        request
-    }
-
     fn mounts(&self) -> MountsClient<tonic::transport::Channel> {
         MountsClient::new(self.connection.channel())
     }
