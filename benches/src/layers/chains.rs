@@ -20,7 +20,8 @@ pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
         let mut servers = Vec::new();
         for peer in PEERS {
             let server = Server::start(peer, &lab.options, 1000)?;
-            let client = lab.client(&server);
+            // What nothing refers to is collected soon after the start.
+            let client = lab.block_on(lab.client(&server).leasing("layers"))?;
             lab.block_on(chain(&client))?;
             servers.push((server, client));
         }

@@ -22,7 +22,8 @@ pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
     for repetition in 0..lab.options.repetitions(REPETITIONS) {
         for peer in turns(repetition) {
             let server = Server::start(peer, &lab.options, 1500)?;
-            let client = lab.client(&server);
+            // What nothing refers to is collected soon after the start.
+            let client = lab.block_on(lab.client(&server).leasing("layers"))?;
             let below = lab.block_on(client.prepare("below", ""))?;
             write(&upper(&below)?, files, 0)?;
             lab.block_on(client.commit("below", "base", "", Some("containerd.io/gc.root")))?;
