@@ -110,6 +110,7 @@ impl App {
 
         let content = stores::content(&root, &disk, &mut plugins)?;
         let trees = stores::snapshotters(&root, &overlay, native_root.as_deref(), &disk, &mut plugins);
+        let manifests = trees.manifests();
         let workspace = mounts::workspace(&root, &state, &disk, &mut plugins)?;
         let inspectors = trees.inspectors();
         let publisher = Arc::new(EventBridge::new(exchange.clone()));
@@ -133,7 +134,7 @@ impl App {
             inspectors,
             Some(stores::bundles(&state)),
         );
-        let differ = stores::differ(&temporary, &mut plugins);
+        let differ = stores::differ(&temporary, manifests, &mut plugins);
 
         let mut options = corten_tasks::Options::new(
             &root,

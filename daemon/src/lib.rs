@@ -8,6 +8,7 @@ pub mod fsck;
 pub mod hook;
 pub mod identity;
 pub mod logging;
+mod manifests;
 mod mounts;
 mod plugin_details;
 mod plugins;

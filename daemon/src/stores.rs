@@ -17,6 +17,7 @@ use corten_snapshotter_overlay::OverlaySnapshotter;
 
 use crate::{
     config::{CollectionSettings, OverlaySettings},
+    manifests::Manifests,
     plugins::{Plugins, local},
 };
 
@@ -29,6 +30,7 @@ pub(crate) struct Trees {
     snapshotters: BTreeMap<String, Arc<dyn Snapshotter>>,
     folders: Vec<PathBuf>,
     inspectors: BTreeMap<String, Inspector>,
+    manifests: Manifests,
 }
 
 impl Trees {
@@ -39,8 +41,14 @@ impl Trees {
 
     fn add<D: Driver>(&mut self, name: &str, folder: PathBuf, snapshotter: LocalSnapshotter<D>) {
         self.inspectors.insert(name.to_owned(), snapshotter.inspector());
+        self.manifests.add(Arc::new(snapshotter.clone()));
         self.snapshotters.insert(name.to_owned(), Arc::new(snapshotter));
         self.folders.push(folder);
+    }
+
+    /// Who keeps what layers put into these trees.
+    pub(crate) fn manifests(&self) -> Manifests {
+        self.manifests.clone()
     }
 }
 
@@ -183,11 +191,16 @@ fn schedule(collection: &CollectionSettings) -> corten_gc::Schedule {
 }
 
 /// The layer engine, unless it is disabled.
-pub(crate) fn differ(temporary: &Path, plugins: &mut Plugins) -> Option<Arc<WalkingDiffer>> {
+pub(crate) fn differ(
+    temporary: &Path,
+    manifests: Manifests,
+    plugins: &mut Plugins,
+) -> Option<Arc<WalkingDiffer>> {
     let kind = "io.containerd.differ.v1";
     plugins.wanted(kind, "walking").then(|| {
         plugins.add(local(kind, "walking", &[], Vec::new()));
-        Arc::new(WalkingDiffer::new(temporary, DifferOptions::default()))
+        let options = DifferOptions { observer: Some(Arc::new(manifests)), ..DifferOptions::default() };
+        Arc::new(WalkingDiffer::new(temporary, options))
     })
 }
 
