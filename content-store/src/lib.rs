@@ -13,4 +13,4 @@ pub use contract::{
     IngestOptions, IngestStatus, Ingester,
 };
 pub use hash::Hasher;
-pub use local::{LocalStore, MAX_KEY_BYTES, MAX_OPEN_INGESTS};
+pub use local::{LocalStore, MAX_KEY_BYTES, MAX_LABELS_BYTES, MAX_OPEN_INGESTS};

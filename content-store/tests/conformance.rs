@@ -11,8 +11,6 @@ use corten_types::Result;
 
 struct Local;
 
-const NO_LABELS: &str = "the local store keeps no labels; they are kept with the names, a layer above";
-
 #[async_trait::async_trait]
 impl Subject for Local {
     async fn open(&self, root: &Path) -> Result<Box<dyn ContentStore>> {
@@ -20,6 +18,7 @@ impl Subject for Local {
     }
 
     fn known_gaps(&self) -> Vec<Gap> {
+        const NO_LABELS: &str = "opened without labels; they are kept with the names, a layer above";
         [
             "labels_of_a_commit_are_kept",
             "labels_are_replaced_without_a_mask",
@@ -34,6 +33,19 @@ impl Subject for Local {
     }
 }
 
+/// The same with labels: no gaps.
+struct Labelled;
+
+#[async_trait::async_trait]
+impl Subject for Labelled {
+    async fn open(&self, root: &Path) -> Result<Box<dyn ContentStore>> {
+        Ok(Box::new(LocalStore::open_labelled(root, Disk::new())?))
+    }
+}
+
 fn main() {
-    testsuite::run(Arc::new(Local)).exit();
+    let mut trials = testsuite::trials(Arc::new(Local));
+    let labelled = testsuite::trials(Arc::new(Labelled));
+    trials.extend(labelled.into_iter().map(|trial| trial.with_kind("labelled")));
+    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit();
 }

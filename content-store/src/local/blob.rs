@@ -3,7 +3,6 @@
 use std::{
     fs::{File, Metadata},
     io,
-    os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
 };
@@ -11,6 +10,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use corten_types::{Digest, Error, Result};
+use rustix::{
+    buffer::spare_capacity,
+    fs::{Advice, fadvise},
+};
 
 use super::store::{blocking, unlabelled_info};
 use crate::{Blob, BlobInfo};
@@ -28,6 +31,8 @@ impl LocalBlob {
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         check_is_file(&metadata, digest)?;
+        // A hint: most readers go from the beginning to the end, and the kernel reads further ahead for them.
+        let _ = fadvise(&file, 0, None, Advice::Sequential);
         Ok(Self { digest: digest.clone(), size_bytes: metadata.len(), file: Arc::new(file) })
     }
 }
@@ -46,14 +51,11 @@ impl Blob for LocalBlob {
         }
         let (file, digest) = (Arc::clone(&self.file), self.digest.clone());
         blocking(move || {
-            let mut buffer = vec![0; length];
-            file.read_exact_at(&mut buffer, offset_bytes).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    Error::data_loss(format!("blob {digest} was cut below while it was open"))
-                }
-                _ => failure("read", &digest, error),
-            })?;
-            Ok(Bytes::from(buffer))
+            let buffer =
+                read_exact(&file, offset_bytes, length).map_err(|error| failure("read", &digest, error))?;
+            buffer
+                .map(Bytes::from)
+                .ok_or_else(|| Error::data_loss(format!("blob {digest} was cut below while it was open")))
         })
         .await
     }
@@ -61,6 +63,22 @@ impl Blob for LocalBlob {
     fn file(&self) -> Option<&File> {
         Some(&self.file)
     }
+}
+
+/// The bytes from `offset_bytes` on; `None` if the file ends before. The buffer is not filled with zeros first.
+fn read_exact(file: &File, offset_bytes: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = Vec::with_capacity(length);
+    while buffer.len() < length {
+        let offset = offset_bytes + buffer.len() as u64;
+        match rustix::io::pread(file, spare_capacity(&mut buffer), offset) {
+            Ok(0) => return Ok(None),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // An allocator may have given more room than was asked for.
+    buffer.truncate(length);
+    Ok(Some(buffer))
 }
 
 /// What is known of the blob at `path`.

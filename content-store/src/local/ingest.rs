@@ -12,9 +12,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use corten_disk::DiskFile;
-use corten_types::{Digest, Error, Result};
+use corten_types::{Digest, Error, Labels, Result};
 
 use super::{
+    hashing::Hashing,
     layout::DATA,
     locks::KeyGuard,
     record,
@@ -81,6 +82,12 @@ impl LocalIngest {
             .map(|writer| Self { status: Arc::clone(&writer.status), writer: Arc::new(Mutex::new(writer)) })
     }
 
+    /// The digest, unless a call that was given up still works. It does not block: what is hashed was hashed by the writes.
+    fn digest_at_once(&self) -> Option<Result<Digest>> {
+        let writer = self.writer.try_lock().ok()?;
+        Some(writer.check_open().map(|()| writer.hasher.digest()))
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         action: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static,
@@ -110,7 +117,10 @@ impl Ingest for LocalIngest {
     }
 
     async fn digest(&mut self) -> Result<Digest> {
-        self.run(|writer| Ok(writer.hasher.digest())).await
+        match self.digest_at_once() {
+            Some(digest) => digest,
+            None => self.run(|writer| Ok(writer.hasher.digest())).await,
+        }
     }
 
     async fn commit(&mut self, options: CommitOptions) -> Result<BlobInfo> {
@@ -170,7 +180,8 @@ impl Writer {
         Error::io(format!("cannot {what} ingest {}", self.key()), error)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+    fn append(&mut self, bytes: &Bytes) -> Result<()> {
+        let hashing = Hashing::begin(&self.hasher, bytes);
         let length_before = self.file.length_bytes();
         if let Err(error) = self.file.append(bytes) {
             // All or nothing: what arrived of these bytes goes again.
@@ -179,7 +190,7 @@ impl Writer {
             }
             return Err(self.failure("write to", error));
         }
-        self.hasher.update(bytes);
+        self.hasher = hashing.finish();
         self.report();
         Ok(())
     }
@@ -199,15 +210,17 @@ impl Writer {
 
     fn commit(&mut self, options: &CommitOptions) -> Result<BlobInfo> {
         let digest = self.check(options)?;
+        let mut labels = options.labels.clone();
+        self.inner.check_labels(&mut labels, &digest)?;
         if self.inner.has_blob(&digest)? {
             return Err(self.finish_for_existing(&digest));
         }
         let committed_at = SystemTime::now();
         self.make_durable(committed_at)?;
         let inner = Arc::clone(&self.inner);
-        inner.digests.hold(&digest, || self.publish(&digest))?;
+        inner.digests.hold(&digest, || self.publish(&digest, &labels))?;
         self.finish();
-        Ok(unlabelled_info(digest, self.file.length_bytes(), committed_at))
+        Ok(BlobInfo { labels, ..unlabelled_info(digest, self.file.length_bytes(), committed_at) })
     }
 
     /// The digest of the bytes, if they are what `options` promise.
@@ -253,10 +266,11 @@ impl Writer {
     }
 
     /// Gives the data its name among the blobs. The caller holds the lock of `digest`.
-    fn publish(&mut self, digest: &Digest) -> Result<()> {
+    fn publish(&mut self, digest: &Digest, labels: &Labels) -> Result<()> {
         if self.inner.has_blob_while_held(digest)? {
             return Err(self.finish_for_existing(digest));
         }
+        self.inner.keep_labels(digest, labels)?;
         let (data, blob) = (self.folder.join(DATA), self.inner.layout.blob(digest));
         self.inner.disk.rename(&data, &blob).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => absent_ingest(self.key()),
@@ -270,7 +284,9 @@ impl Writer {
                 let _ = fs::remove_file(&blob);
             }
             self.failure("sync the folder of", error)
-        })
+        })?;
+        self.inner.names.changed(digest, true);
+        Ok(())
     }
 
     fn finish_for_existing(&mut self, digest: &Digest) -> Error {

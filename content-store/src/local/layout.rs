@@ -44,6 +44,15 @@ impl Layout {
         self.blobs_of(digest.algorithm()).join(digest.hex())
     }
 
+    pub(crate) fn labels_of(&self, algorithm: Algorithm) -> PathBuf {
+        self.root.join("labels").join(algorithm.name())
+    }
+
+    /// The labels of a blob, in a store that keeps them.
+    pub(crate) fn labels(&self, digest: &Digest) -> PathBuf {
+        self.labels_of(digest.algorithm()).join(digest.hex())
+    }
+
     pub(crate) fn ingests(&self) -> PathBuf {
         self.root.join("ingest")
     }

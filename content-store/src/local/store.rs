@@ -10,8 +10,10 @@ use corten_types::{Algorithm, Digest, Error, Labels, Result, UpdateMask};
 use super::{
     blob::{self, LocalBlob},
     ingest::LocalIngest,
+    labels,
     layout::Layout,
     locks::{DigestLocks, KeyLocks},
+    names::Names,
     record,
 };
 use crate::{
@@ -23,8 +25,8 @@ pub(crate) const FOLDER_MODE: u32 = 0o755;
 
 /// A content store on a local filesystem, in containerd's layout. Clones are the same store.
 ///
-/// It keeps no labels: `update` answers `Unimplemented`, and labels given to a commit are ignored. It needs a tokio runtime,
-/// on whose blocking threads it works.
+/// Unless it was opened with [`LocalStore::open_labelled`] it keeps no labels: `update` answers `Unimplemented`, and labels
+/// given to a commit are ignored. It needs a tokio runtime, on whose blocking threads it works.
 #[derive(Clone)]
 pub struct LocalStore {
     inner: Arc<Inner>,
@@ -35,7 +37,12 @@ pub(crate) struct Inner {
     pub(crate) layout: Layout,
     pub(crate) keys: Arc<KeyLocks>,
     pub(crate) digests: DigestLocks,
+    pub(crate) names: Names,
+    keeps_labels: bool,
 }
+
+/// The fewest names that a listing looks at in one go.
+const MIN_NAMES_AT_ONCE: usize = 128;
 
 impl LocalStore {
     /// Opens the store below the folder `root` (absolute), which is made if it is not there. It blocks.
@@ -45,6 +52,19 @@ impl LocalStore {
     /// # Errors
     /// That a folder cannot be made, read or synced, with the class of the system's error. Some folders may have been made.
     pub fn open(root: &Path, disk: Disk) -> Result<Self> {
+        Self::open_with(root, disk, false)
+    }
+
+    /// The same for a store that keeps labels, in files of its own beside the blobs. A layer above that keeps them with its
+    /// names, as Corten's metadata does, does not need it.
+    ///
+    /// # Errors
+    /// As for [`LocalStore::open`].
+    pub fn open_labelled(root: &Path, disk: Disk) -> Result<Self> {
+        Self::open_with(root, disk, true)
+    }
+
+    fn open_with(root: &Path, disk: Disk, keeps_labels: bool) -> Result<Self> {
         let layout = Layout::new(root);
         let prepare = |folder: &Path| {
             disk.create_dir_all(folder, FOLDER_MODE).and_then(|()| disk.sync_folder(folder)).map_err(
@@ -55,10 +75,20 @@ impl LocalStore {
         // committed, so its name must be on stable storage.
         for algorithm in Algorithm::ALL {
             prepare(&layout.blobs_of(algorithm))?;
+            if keeps_labels {
+                prepare(&layout.labels_of(algorithm))?;
+            }
         }
         prepare(&layout.blobs())?;
         prepare(&layout.ingests())?;
-        let inner = Inner { disk, layout, keys: Arc::default(), digests: DigestLocks::default() };
+        let inner = Inner {
+            disk,
+            layout,
+            keys: Arc::default(),
+            digests: DigestLocks::default(),
+            names: Names::default(),
+            keeps_labels,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -116,7 +146,7 @@ impl fmt::Debug for LocalStore {
 impl BlobReader for LocalStore {
     async fn info(&self, digest: &Digest) -> Result<BlobInfo> {
         let digest = digest.clone();
-        self.run(move |inner| blob::info(&inner.layout.blob(&digest), &digest)).await
+        self.run(move |inner| inner.info(&digest)).await
     }
 
     async fn open(&self, digest: &Digest) -> Result<Arc<dyn Blob>> {
@@ -128,22 +158,31 @@ impl BlobReader for LocalStore {
         .await
     }
 
-    /// Every call reads the names of all blobs; a caller that wants them all gives a large `limit`.
+    /// A listing of many pages reads the names of all blobs once, at its first page.
     async fn list(&self, filters: &Filters, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobInfo>> {
-        let (filters, after) = (filters.clone(), after.cloned());
+        let (filters, mut after) = (filters.clone(), after.cloned());
         self.run(move |inner| {
             let mut found = Vec::new();
-            for digest in inner.digests_after(after.as_ref())? {
-                if found.len() >= limit {
+            while found.len() < limit {
+                let wanted = (limit - found.len()).max(MIN_NAMES_AT_ONCE);
+                let names = inner.names.page(after.as_ref(), wanted, || inner.read_names())?;
+                let is_last = names.len() < wanted;
+                for digest in &names {
+                    match inner.info(digest) {
+                        Ok(info) if filters.matches(&info) => found.push(info),
+                        // Filtered out, deleted meanwhile, or no file.
+                        Ok(_) => {}
+                        Err(error) if is_absent_or_damaged(&error) => {}
+                        Err(error) => return Err(error),
+                    }
+                    if found.len() == limit {
+                        break;
+                    }
+                }
+                if is_last {
                     break;
                 }
-                match blob::info(&inner.layout.blob(&digest), &digest) {
-                    Ok(info) if filters.matches(&info) => found.push(info),
-                    // Filtered out, deleted meanwhile, or no file.
-                    Ok(_) => {}
-                    Err(error) if is_absent_or_damaged(&error) => {}
-                    Err(error) => return Err(error),
-                }
+                after = names.into_iter().next_back();
             }
             Ok(found)
         })
@@ -153,8 +192,22 @@ impl BlobReader for LocalStore {
 
 #[async_trait]
 impl BlobWriter for LocalStore {
-    async fn update(&self, digest: &Digest, _labels: &Labels, _mask: &UpdateMask) -> Result<BlobInfo> {
-        Err(Error::unimplemented(format!("blob {digest} has no labels to update: this store keeps none")))
+    async fn update(&self, digest: &Digest, labels: &Labels, mask: &UpdateMask) -> Result<BlobInfo> {
+        if !self.inner.keeps_labels {
+            return Err(Error::unimplemented(format!(
+                "blob {digest} has no labels to update: this store keeps none"
+            )));
+        }
+        let (digest, wanted, mask) = (digest.clone(), labels.clone(), mask.clone());
+        self.run(move |inner| {
+            inner.digests.hold(&digest, || {
+                let mut labels = inner.info(&digest)?.labels;
+                labels::apply(&mut labels, &wanted, &mask, &digest)?;
+                labels::write(&inner.disk, &inner.layout.labels(&digest), &digest, &labels)?;
+                inner.info(&digest)
+            })
+        })
+        .await
     }
 
     /// On return the name is gone from stable storage. If only that failed the blob is gone nevertheless, but may come back
@@ -167,7 +220,10 @@ impl BlobWriter for LocalStore {
                     .disk
                     .remove_file(&inner.layout.blob(&digest))
                     .and_then(|()| inner.disk.sync_folder(&inner.layout.blobs_of(digest.algorithm())))
-                    .map_err(|error| blob::failure("delete", &digest, error))
+                    .map_err(|error| blob::failure("delete", &digest, error))?;
+                inner.names.changed(&digest, false);
+                inner.forget_labels(&digest);
+                Ok(())
             })
         })
         .await
@@ -289,18 +345,54 @@ impl Inner {
         }
     }
 
-    /// The digests that names of files make, in order, beginning after `after`.
-    fn digests_after(&self, after: Option<&Digest>) -> Result<Vec<Digest>> {
+    /// What is known of the blob, its labels among it if they are kept.
+    fn info(&self, digest: &Digest) -> Result<BlobInfo> {
+        let mut info = blob::info(&self.layout.blob(digest), digest)?;
+        if self.keeps_labels
+            && let Some((labels, updated_at)) = labels::read(&self.layout.labels(digest), digest)?
+        {
+            info.labels = labels;
+            info.updated_at = info.updated_at.max(updated_at);
+        }
+        Ok(info)
+    }
+
+    /// Checks the labels of a commit; they are dropped if none are kept.
+    pub(crate) fn check_labels(&self, labels: &mut Labels, digest: &Digest) -> Result<()> {
+        if self.keeps_labels {
+            return labels::finish(labels, digest);
+        }
+        labels.clear();
+        Ok(())
+    }
+
+    /// Keeps the labels of a blob that is about to be published: whoever sees the blob sees them. The caller holds the lock of
+    /// `digest`.
+    pub(crate) fn keep_labels(&self, digest: &Digest, labels: &Labels) -> Result<()> {
+        if !self.keeps_labels {
+            return Ok(());
+        }
+        labels::write(&self.disk, &self.layout.labels(digest), digest, labels)
+    }
+
+    /// Best effort: labels without a blob are seen by nobody, and replaced when the blob comes again.
+    fn forget_labels(&self, digest: &Digest) {
+        if self.keeps_labels {
+            let _ = fs::remove_file(self.layout.labels(digest));
+        }
+    }
+
+    /// The digests that names of files make.
+    fn read_names(&self) -> Result<Vec<Digest>> {
         let failed = |error| Error::io("cannot list blobs", error);
         let mut digests = Vec::new();
         for algorithm in Algorithm::ALL {
             for entry in fs::read_dir(self.layout.blobs_of(algorithm)).map_err(failed)? {
                 let name = entry.map_err(failed)?.file_name();
-                let digest = name.to_str().and_then(|hex| format!("{}:{hex}", algorithm.name()).parse().ok());
-                digests.extend(digest.filter(|digest| after.is_none_or(|after| digest > after)));
+                digests
+                    .extend(name.to_str().and_then(|hex| format!("{}:{hex}", algorithm.name()).parse().ok()));
             }
         }
-        digests.sort_unstable();
         Ok(digests)
     }
 }
