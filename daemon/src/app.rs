@@ -28,7 +28,10 @@ use corten_server::{
     ttrpc::serve_events,
 };
 use corten_tasks::Tasks;
-use tokio::{net::UnixListener, sync::watch};
+use tokio::{
+    net::UnixListener,
+    sync::{Notify, watch},
+};
 
 use crate::{
     cli::{REVISION, VERSION},
@@ -56,6 +59,7 @@ pub struct App {
     tasks: Arc<Tasks>,
     forwarder: Forwarder,
     exchange: Exchange,
+    memory_freed: Arc<Notify>,
     _lock: RootLock,
 }
 
@@ -177,7 +181,10 @@ impl App {
         let observer = tasks.clone();
         let forwarder =
             Forwarder::new(exchange.clone()).with_observer(move |envelope| observer.observe(envelope));
+        let memory_freed = Arc::new(Notify::new());
+        let told = memory_freed.clone();
         let served = Grpc::builder()
+            .after_bulk(move || told.notify_one())
             .add_service(VersionService::new(VERSION, REVISION).into_server())
             .add_service(HealthService.into_server())
             .add_service(IntrospectionService::new(identity).into_server())
@@ -205,6 +212,7 @@ impl App {
             tasks,
             forwarder,
             exchange,
+            memory_freed,
             _lock: lock,
         })
     }
@@ -227,6 +235,7 @@ impl App {
             let mut stopping = stopping.clone();
             async move { while stopping.changed().await.is_ok() {} }
         };
+        let giving_back = tokio::spawn(crate::memory::give_back_when_told(self.memory_freed));
         let grpc = tokio::spawn(self.grpc.serve(self.grpc_listener, ended(), DRAIN));
         let ttrpc = tokio::spawn(serve_events(self.ttrpc_listener, self.forwarder, ended(), DRAIN));
         notify(&[sd_notify::NotifyState::Ready]);
@@ -239,6 +248,7 @@ impl App {
         for ended in [grpc.await.map(Ok), ttrpc.await] {
             ended.context("a server panicked")?.context("serve")?;
         }
+        giving_back.abort();
         self.tasks.shutdown().await;
         self.metadata.close().await.context("close the metadata")
     }

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod app;
 pub mod cli;
@@ -9,6 +9,7 @@ pub mod hook;
 pub mod identity;
 pub mod logging;
 mod manifests;
+mod memory;
 mod mounts;
 mod plugin_details;
 mod plugins;

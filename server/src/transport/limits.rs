@@ -5,12 +5,15 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
+
+use super::bulk::Bulk;
 
 /// The largest message that is taken and sent, in bytes (row X02).
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -60,16 +63,23 @@ fn too_large(what: &str, length: usize) -> Status {
     ))
 }
 
+fn count(bulk: Option<&Bulk>, frame: &Frame<Bytes>) {
+    if let (Some(bulk), Some(chunk)) = (bulk, frame.data_ref()) {
+        bulk.moved(chunk.len());
+    }
+}
+
 /// A request's body that fails at a message that is too large.
 #[derive(Debug)]
 pub(super) struct LimitedRequest<B> {
     inner: B,
     messages: Messages,
+    bulk: Option<Arc<Bulk>>,
 }
 
 impl<B> LimitedRequest<B> {
-    pub(super) fn new(inner: B) -> Self {
-        Self { inner, messages: Messages::default() }
+    pub(super) fn new(inner: B, bulk: Option<Arc<Bulk>>) -> Self {
+        Self { inner, messages: Messages::default(), bulk }
     }
 }
 
@@ -91,6 +101,7 @@ where
             Some(Err(failure)) => return Poll::Ready(Some(Err(Status::from_error(Box::new(failure))))),
             Some(Ok(frame)) => frame,
         };
+        count(this.bulk.as_deref(), &frame);
         if let Some(chunk) = frame.data_ref()
             && let Err(length) = this.messages.follow(chunk)
         {
@@ -114,11 +125,12 @@ pub(super) struct LimitedResponse<B> {
     inner: B,
     messages: Messages,
     over: bool,
+    bulk: Option<Arc<Bulk>>,
 }
 
 impl<B> LimitedResponse<B> {
-    pub(super) fn new(inner: B) -> Self {
-        Self { inner, messages: Messages::default(), over: false }
+    pub(super) fn new(inner: B, bulk: Option<Arc<Bulk>>) -> Self {
+        Self { inner, messages: Messages::default(), over: false, bulk }
     }
 }
 
@@ -135,6 +147,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for LimitedResponse<B> {
             return Poll::Ready(None);
         }
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            count(this.bulk.as_deref(), frame);
+        }
         if let Some(Ok(frame)) = &frame
             && let Some(chunk) = frame.data_ref()
             && let Err(length) = this.messages.follow(chunk)

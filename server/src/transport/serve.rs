@@ -24,7 +24,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, server::NamedService};
 use tower::Service;
 
-use super::limits::{LimitedRequest, LimitedResponse};
+use super::{
+    bulk::{AfterBulk, Bulk},
+    limits::{LimitedRequest, LimitedResponse},
+};
 use crate::authority::AuthorityFilter;
 
 /// How much of one message stream may be on its way, in bytes.
@@ -57,6 +60,7 @@ type Handler = Arc<dyn Fn(Request<GrpcBody>) -> BoxFuture<'static, Response<Grpc
 #[derive(Default)]
 pub struct GrpcBuilder {
     services: HashMap<&'static str, Handler>,
+    after_bulk: Option<AfterBulk>,
 }
 
 impl GrpcBuilder {
@@ -82,10 +86,18 @@ impl GrpcBuilder {
         self
     }
 
+    /// Has `hook` called after each request that moved or took much ([`BULK_BYTES`](super::BULK_BYTES),
+    /// [`BULK_TIME`](super::BULK_TIME)): a time to give memory back. It must not block.
+    #[must_use]
+    pub fn after_bulk(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.after_bulk = Some(Arc::new(hook));
+        self
+    }
+
     /// What serves them.
     #[must_use]
     pub fn build(self) -> Grpc {
-        Grpc { services: Arc::new(self.services) }
+        Grpc { services: Arc::new(self.services), after_bulk: self.after_bulk }
     }
 }
 
@@ -93,6 +105,7 @@ impl GrpcBuilder {
 #[derive(Clone)]
 pub struct Grpc {
     services: Arc<HashMap<&'static str, Handler>>,
+    after_bulk: Option<AfterBulk>,
 }
 
 impl Grpc {
@@ -184,8 +197,12 @@ impl Grpc {
             let reason = format!("unknown service {name}");
             return Box::pin(refuse(request.into_body(), reason));
         };
-        let answer = handler(request.map(|body| GrpcBody::new(LimitedRequest::new(body))));
-        Box::pin(async move { answer.await.map(|body| GrpcBody::new(LimitedResponse::new(body))) })
+        let bulk = self.after_bulk.as_ref().map(Bulk::begin);
+        let answers_bulk = bulk.clone();
+        let answer = handler(request.map(|body| GrpcBody::new(LimitedRequest::new(body, bulk))));
+        Box::pin(
+            async move { answer.await.map(|body| GrpcBody::new(LimitedResponse::new(body, answers_bulk))) },
+        )
     }
 }
 

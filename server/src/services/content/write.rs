@@ -1,5 +1,7 @@
 //! The stream that writes a blob (rows T09-T17).
 
+use std::pin::pin;
+
 use corten_api::{
     containerd::services::content::v1::{WriteAction, WriteContentRequest, WriteContentResponse},
     convert::timestamp,
@@ -9,7 +11,10 @@ use corten_content_store::{
     BlobReader, CommitOptions, ContentStore, Ingest, IngestCatalog, IngestOptions, Ingester,
 };
 use corten_types::{Digest, Error, ErrorKind, Result};
-use futures::stream;
+use futures::{
+    future::{Either, select},
+    stream,
+};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -53,14 +58,26 @@ async fn run<C: ContentStore>(
     let mut writer = Writer::open(content, &request).await.map_err(to_status)?;
     loop {
         let commits = request.action() == WriteAction::Commit;
-        let answer = writer.step(content, request).await.map_err(to_status)?;
-        if answers.send(Ok(answer)).await.is_err() {
+        // The next message is taken from the connection while this one is hashed and written.
+        let (answer, early) = {
+            let step = pin!(writer.step(content, request));
+            let receive = pin!(requests.message());
+            match select(step, receive).await {
+                Either::Left((answer, _)) => (answer, None),
+                Either::Right((next, step)) => (step.await, Some(next)),
+            }
+        };
+        if answers.send(Ok(answer.map_err(to_status)?)).await.is_err() {
             return Ok(());
         }
         if commits {
             break;
         }
-        match requests.message().await? {
+        let next = match early {
+            Some(next) => next?,
+            None => requests.message().await?,
+        };
+        match next {
             Some(next) => request = next,
             None => break,
         }
