@@ -222,8 +222,9 @@ impl BlobWriter for LocalStore {
                     .and_then(|()| inner.disk.sync_folder(&inner.layout.blobs_of(digest.algorithm())))
                     .map_err(|error| blob::failure("delete", &digest, error))?;
                 inner.names.changed(&digest, false);
-                inner.forget_labels(&digest);
-                Ok(())
+                inner
+                    .forget_labels(&digest)
+                    .map_err(|error| blob::failure("delete the labels of", &digest, error))
             })
         })
         .await
@@ -375,11 +376,14 @@ impl Inner {
         labels::write(&self.disk, &self.layout.labels(digest), digest, labels)
     }
 
-    /// Best effort: labels without a blob are seen by nobody, and replaced when the blob comes again.
-    fn forget_labels(&self, digest: &Digest) {
-        if self.keeps_labels {
-            let _ = fs::remove_file(self.layout.labels(digest));
+    /// Durably: labels that came back with a power cut would be those of a blob that was committed anew without any.
+    fn forget_labels(&self, digest: &Digest) -> io::Result<()> {
+        let file = self.layout.labels(digest);
+        if !self.keeps_labels || file.symlink_metadata().is_err() {
+            return Ok(());
         }
+        self.disk.remove_file(&file)?;
+        self.disk.sync_folder(&self.layout.labels_of(digest.algorithm()))
     }
 
     /// The digests that names of files make.

@@ -11,6 +11,7 @@ mod damage;
 mod faults;
 mod layout;
 mod model;
+mod syncing;
 
 use std::path::Path;
 

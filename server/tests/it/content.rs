@@ -14,16 +14,16 @@ use tonic::{Code, Request, Status, Streaming, transport::Channel};
 
 use crate::support::{PATIENCE, Server, in_namespace, request};
 
-type Client = ContentClient<Channel>;
+pub(crate) type Client = ContentClient<Channel>;
 
 /// A write, as a client sees it.
-struct Writing {
+pub(crate) struct Writing {
     requests: Option<mpsc::Sender<WriteContentRequest>>,
     answers: Streaming<WriteContentResponse>,
 }
 
 impl Writing {
-    async fn begin(client: &mut Client) -> Self {
+    pub(crate) async fn begin(client: &mut Client) -> Self {
         Self::begin_with(client, request).await.unwrap()
     }
 
@@ -36,7 +36,10 @@ impl Writing {
         Ok(Self { requests: Some(sender), answers })
     }
 
-    async fn send(&mut self, request: WriteContentRequest) -> Result<WriteContentResponse, Status> {
+    pub(crate) async fn send(
+        &mut self,
+        request: WriteContentRequest,
+    ) -> Result<WriteContentResponse, Status> {
         self.requests.as_ref().unwrap().send(request).await.unwrap();
         self.next().await.map(|answer| answer.expect("an answer for each message"))
     }
@@ -50,7 +53,7 @@ impl Writing {
     }
 }
 
-fn message(action: WriteAction, reference: &str, offset: i64, data: &[u8]) -> WriteContentRequest {
+pub(crate) fn message(action: WriteAction, reference: &str, offset: i64, data: &[u8]) -> WriteContentRequest {
     WriteContentRequest {
         action: action.into(),
         r#ref: reference.into(),
@@ -60,7 +63,7 @@ fn message(action: WriteAction, reference: &str, offset: i64, data: &[u8]) -> Wr
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     Hasher::digest_of(Algorithm::Sha256, bytes).to_string()
 }
 
@@ -74,7 +77,7 @@ async fn store(client: &mut Client, reference: &str, bytes: &[u8]) -> String {
     writing.send(commit).await.unwrap().digest
 }
 
-async fn client(server: &Server) -> Client {
+pub(crate) async fn client(server: &Server) -> Client {
     ContentClient::new(server.channel().await).max_encoding_message_size(usize::MAX)
 }
 

@@ -14,3 +14,4 @@ mod snapshots;
 mod sockets;
 mod support;
 mod tasks;
+mod uploads;
