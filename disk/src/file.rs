@@ -57,6 +57,24 @@ impl DiskFile {
         &self.file
     }
 
+    /// Where the first hole begins, in bytes from the start: what nobody wrote and reads as zeros. The length if there is none,
+    /// or the filesystem cannot tell.
+    ///
+    /// A power cut may leave one where the length of a file reached the disk and its last bytes did not.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn first_hole_bytes(&self) -> io::Result<u64> {
+        if self.length == 0 {
+            return Ok(0);
+        }
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Hole(0)) {
+            Ok(hole) => Ok(hole.min(self.length)),
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => Ok(self.length),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Makes every `bytes` appended bytes start on their way to the disk at once.
     ///
     /// The kernel of a machine with much memory begins very late; without this the final sync pays for everything.

@@ -331,7 +331,7 @@ fn check_space(inner: &Inner, key: &str, needed_bytes: u64) -> Result<()> {
 
 /// Opens the data that is there and hashes it; `None` if it must not be written to.
 fn resume(inner: &Inner, folder: &Path, hasher: &mut Hasher) -> io::Result<Option<DiskFile>> {
-    let file = inner.disk.open_append(&folder.join(DATA))?;
+    let mut file = inner.disk.open_append(&folder.join(DATA))?;
     let metadata = file.reader().metadata()?;
     if metadata.nlink() != 1 {
         // A crash in the middle of a rename may leave the file under both names: it is a blob.
@@ -339,6 +339,11 @@ fn resume(inner: &Inner, folder: &Path, hasher: &mut Hasher) -> io::Result<Optio
     }
     if metadata.permissions().mode() & 0o200 == 0 {
         file.set_mode(WRITABLE_MODE)?;
+    }
+    // Bytes are never left out when they are written: a hole is what a power cut took, and its length is no progress.
+    let arrived = file.first_hole_bytes()?;
+    if arrived < file.length_bytes() {
+        file.set_length(arrived)?;
     }
     *hasher = hash_of(&file, hasher.clone())?;
     Ok(Some(file))

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{FileExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -34,6 +34,30 @@ async fn still_works(root: &Path) {
     put(&store, "k", b"abcdef").await.unwrap();
     assert_eq!(blobs(&store).await, [b"abcdef"]);
     assert_eq!(store.ingest_status("k").await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn an_ingest_whose_length_is_ahead_of_its_bytes_goes_on_where_they_end() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let bytes = vec![7; 3 * 4096];
+    let mut ingest = store.ingest("k", IngestOptions::default()).await.unwrap();
+    ingest.write(bytes.clone().into()).await.unwrap();
+    drop(ingest);
+    let data = root.path().join("ingest").join(sha256(b"k").hex()).join("data");
+    let file = fs::OpenOptions::new().write(true).open(&data).unwrap();
+    file.set_len(10 * 4096).unwrap();
+    file.write_all_at(b"behind the hole", 9 * 4096).unwrap();
+    drop(file);
+
+    let mut ingest = store.ingest("k", IngestOptions::default()).await.unwrap();
+    assert_eq!(ingest.status().offset_bytes, bytes.len() as u64);
+    assert_eq!(ingest.digest().await.unwrap(), sha256(&bytes));
+    ingest.write("and on".into()).await.unwrap();
+    let whole = [&bytes[..], b"and on"].concat();
+    let options = CommitOptions { expected: Some(sha256(&whole)), ..CommitOptions::default() };
+    ingest.commit(options).await.unwrap();
+    assert_eq!(blobs(&store).await, [whole]);
 }
 
 #[tokio::test]
