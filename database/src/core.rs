@@ -78,6 +78,18 @@ impl Core {
         Ok(connection)
     }
 
+    /// Fails with `ResourceExhausted` if the disk has not even a page left for those who have no special rights.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        let folder = self.path.parent().unwrap_or_else(|| "/".as_ref());
+        match corten_disk::space(folder) {
+            Ok(space) if !self.is_scripted() && space.total_bytes > 0 && space.free_bytes < PAGE_BYTES => {
+                let what = format!("the disk of the database is full ({})", self.path.display());
+                Err(Error::resource_exhausted(what))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn statistics(&self) -> MutexGuard<'_, Statistics> {
         self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -121,6 +121,14 @@ impl Database {
         self.enqueue(operation, after, false)
     }
 
+    /// Whether operations that make no room would be refused now. For work that has to be done before the operation.
+    ///
+    /// # Errors
+    /// `ResourceExhausted`: the disk is full.
+    pub fn check_room(&self) -> Result<()> {
+        self.core.check_room()
+    }
+
     /// As [`Database::write_then`], for an operation that makes room: on a full disk the reserve is given up for it.
     pub fn write_freeing<T, F, A>(&self, operation: F, after: A) -> Answer<T>
     where

@@ -112,7 +112,11 @@ impl Writer {
         statistics.checkpoint_failures += u64::from(result.is_err());
     }
 
-    fn run_batch(&mut self, mut batch: Vec<Box<dyn Job>>) {
+    fn run_batch(&mut self, batch: Vec<Box<dyn Job>>) {
+        let mut batch = self.refuse_growth(batch);
+        if batch.is_empty() {
+            return;
+        }
         match self.attempt(&mut batch) {
             Attempt::Done => self.settle(batch),
             Attempt::GivenUp(_) => {
@@ -128,6 +132,14 @@ impl Writer {
                 Err(error) => fail_all(batch, &self.core, &error),
             },
         }
+    }
+
+    /// On a full disk only what makes room is tried. The log may still have room for some changes, and that is for deletions.
+    fn refuse_growth(&self, batch: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+        let Err(full) = self.core.check_room() else { return batch };
+        let (freeing, growing): (Vec<_>, Vec<_>) = batch.into_iter().partition(|job| job.frees_space());
+        growing.into_iter().for_each(|job| job.fail(Error::new(full.kind(), full.chain())));
+        freeing
     }
 
     /// One operation, one transaction: each caller gets the result that is its own.

@@ -254,6 +254,11 @@ impl Metadata {
         self.inner.database.write_freeing(run, after).await.map(|(value, _)| value)
     }
 
+    /// Whether a new row would be refused now, for want of room.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        self.inner.database.check_room()
+    }
+
     #[expect(clippy::type_complexity, reason = "two closures")]
     fn prepared<T, F>(
         &self,

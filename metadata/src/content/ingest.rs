@@ -267,6 +267,8 @@ impl Open {
             metadata.read(move |connection| standing(connection, &view, &row, &digest)).await?
         };
         if matches!(standing, Standing::New) {
+            // Before the ingest becomes a blob: then nothing has changed.
+            metadata.check_room()?;
             match &mut self.source {
                 Source::Backend(ingest) => {
                     let size_bytes = Some(size_bytes);
@@ -295,7 +297,7 @@ impl Open {
 
 /// The blob is there and no row for it: the next collection looks after it.
 async fn bury(view: &View, digest: Digest) {
-    let buried = view.metadata.write(move |change| {
+    let buried = view.metadata.write_freeing(move |change| {
         change.deleted();
         Ok(change.bury(BLOBS, digest.as_str())?)
     });

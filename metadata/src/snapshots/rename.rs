@@ -83,7 +83,8 @@ impl Request {
             }
         }
         let this = self.clone();
-        metadata.write(move |change| this.conclude(change, &row)).await
+        // It has happened: a full disk must not leave it half told.
+        metadata.write_freeing(move |change| this.conclude(change, &row)).await
     }
 
     /// Checks, and writes down what the snapshot becomes, so that a crash after the snapshotter's commit loses nothing.
@@ -124,7 +125,7 @@ impl Request {
     /// The snapshotter refused. Should this fail, the next start finds that nothing was committed.
     async fn withdraw(&self, row: &SnapshotRow) {
         let row = row.clone();
-        let withdrawn = self.snapshots.view.metadata.write(move |change| {
+        let withdrawn = self.snapshots.view.metadata.write_freeing(move |change| {
             let keys = [row.namespace.as_str(), row.snapshotter.as_str(), row.key.as_str()];
             if let Some(mut stored) = row::get::<SnapshotRow>(change.connection, &keys)? {
                 stored.pending = None;
@@ -187,7 +188,7 @@ pub(crate) async fn settle(metadata: &Metadata, backend: &dyn Snapshotter, row: 
         Err(error) => return Err(error),
     };
     metadata
-        .write(move |change| {
+        .write_freeing(move |change| {
             if committed {
                 carry_through(change, &row, &pending)?;
             } else {
