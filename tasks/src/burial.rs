@@ -6,7 +6,7 @@ use crate::{
     blocking,
     bootstrap::Bootstrap,
     bundle::Bundle,
-    connection::remove_dead_socket,
+    connection::{debug_address, remove_dead_socket},
     convert::time_from_wire,
     inner::Inner,
     model::Exit,
@@ -92,6 +92,9 @@ impl Inner {
         };
         if let Some(address) = &dead.address {
             remove_dead_socket(address).await;
+            if let Some(address) = debug_address(address, &self.settings.grpc_address, &dead.key) {
+                remove_dead_socket(&address).await;
+            }
         }
         let bundle = dead.bundle.clone();
         if let Err(error) = blocking(move || bundle.delete()).await {

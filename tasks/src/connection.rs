@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    path::Path,
     pin::Pin,
     sync::{
         Arc, Mutex, Weak,
@@ -13,6 +14,7 @@ use std::{
 };
 
 use corten_types::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
@@ -22,7 +24,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use ttrpc::asynchronous::{Client, transport::Socket};
 
-use crate::{bootstrap::Bootstrap, locked, log::LogDrain};
+use crate::{bootstrap::Bootstrap, locked, log::LogDrain, registry::Key};
 
 /// How many calls of one shim may be unanswered, those included that nobody waits for any more.
 pub(crate) const MAX_CALLS_IN_FLIGHT: usize = 4096;
@@ -197,6 +199,15 @@ pub(crate) async fn remove_dead_socket(address: &str) {
     if refused && let Err(source) = std::fs::remove_file(path) {
         tracing::debug!(path, %source, "cannot remove the socket of a dead shim");
     }
+}
+
+/// Where a Go shim listens a second time when it logs in detail (row H12), beside its `address`. Named after the container whose
+/// shim it is: for one that was only a member of a group there is no such socket.
+pub(crate) fn debug_address(address: &str, grpc_address: &str, key: &Key) -> Option<String> {
+    let folder = Path::new(address.strip_prefix("unix://")?).parent()?;
+    let name = format!("{grpc_address}/{}/{}/debug", key.namespace, key.id);
+    let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("unix://{}/{hash}", folder.display()))
 }
 
 struct SignalOnDrop(watch::Sender<bool>);

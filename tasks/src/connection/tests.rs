@@ -19,6 +19,24 @@ fn request() -> wire::StateRequest {
 }
 
 #[tokio::test]
+async fn the_second_socket_of_a_dead_shim_goes_and_that_of_a_living_one_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix://{}/s", folder.path().display());
+    let key = Key::new(&"default".parse().unwrap(), "web");
+    let second = debug_address(&address, "/run/containerd/containerd.sock", &key).unwrap();
+    // As `printf /run/containerd/containerd.sock/default/web/debug | sha256sum` says.
+    let name = "508f1bec053288500f7995e6148fc7d9740419dede81f4f1019d1ffc49abd2bb";
+    assert_eq!(second, format!("unix://{}/{name}", folder.path().display()));
+    let path = folder.path().join(name);
+    let listener = UnixListener::bind(&path).unwrap();
+    remove_dead_socket(&second).await;
+    assert!(path.exists(), "somebody listens");
+    drop(listener);
+    remove_dead_socket(&second).await;
+    assert!(!path.exists(), "nobody listens");
+}
+
+#[tokio::test]
 async fn an_address_has_one_connection_while_somebody_uses_it() {
     let (_folder, listener, bootstrap) = listen();
     let connections = Connections::default();
