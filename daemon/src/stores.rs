@@ -11,7 +11,7 @@ use corten_content_store::{ContentStore, LocalStore};
 use corten_diff::{DifferOptions, WalkingDiffer};
 use corten_disk::Disk;
 use corten_metadata::{Collectible, ContentSharing, EventSink, Health, Metadata};
-use corten_snapshotter::{Driver, Inspector, LocalSnapshotter, Snapshotter};
+use corten_snapshotter::{Driver, Inspector, LocalSnapshotter, OpenReport, Snapshotter};
 use corten_snapshotter_native::NativeSnapshotter;
 use corten_snapshotter_overlay::OverlaySnapshotter;
 
@@ -110,6 +110,7 @@ pub(crate) fn snapshotters(
             corten_snapshotter_overlay::Options { upperdir_label, sync_remove, slow_chown, mount_options };
         match OverlaySnapshotter::open_on(&folder, options, disk.clone()) {
             Ok(snapshotter) => {
+                tell("overlayfs", snapshotter.report());
                 plugins.add(local(kind, "overlayfs", &[("root", text(&folder))], snapshotter.capabilities()));
                 trees.add("overlayfs", folder, snapshotter);
             }
@@ -121,6 +122,7 @@ pub(crate) fn snapshotters(
         match NativeSnapshotter::open_on(&folder, corten_snapshotter_native::Options::default(), disk.clone())
         {
             Ok(snapshotter) => {
+                tell("native", snapshotter.report());
                 plugins.add(local(kind, "native", &[("root", text(&folder))], snapshotter.capabilities()));
                 trees.add("native", folder, snapshotter);
             }
@@ -128,6 +130,16 @@ pub(crate) fn snapshotters(
         }
     }
     trees
+}
+
+/// What a snapshotter found at open is for the log: nobody asked for it.
+fn tell(snapshotter: &str, report: &OpenReport) {
+    if let Some(reason) = &report.quarantine {
+        tracing::error!(snapshotter, %reason, "quarantine: no folder of a snapshot is removed");
+    }
+    if !report.missing.is_empty() {
+        tracing::warn!(snapshotter, missing = ?report.missing, "snapshots whose files are gone");
+    }
 }
 
 /// Opens the database over the stores and sets right what a crash left.

@@ -1,6 +1,7 @@
 //! Real OCI images, made from busybox.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Write,
     path::{Path, PathBuf},
@@ -20,8 +21,12 @@ pub struct Image {
     pub archive: PathBuf,
     /// The digest of its manifest.
     pub manifest: String,
+    /// The digest of its configuration.
+    pub config: String,
     /// The digests of its layers, the lowest first.
     pub layers: Vec<String>,
+    /// What the snapshots of its layers are named, the lowest first (OCI image-spec `config.md`).
+    pub chain: Vec<String>,
 }
 
 /// What a layer has besides folders.
@@ -77,6 +82,21 @@ impl Image {
         Self::write(folder, name, &[layer])
     }
 
+    /// Makes an image of these files, a map for each layer, the lowest first.
+    ///
+    /// # Errors
+    /// If `folder` cannot be written.
+    pub fn of_files(folder: &Path, name: &str, layers: &[BTreeMap<String, Vec<u8>>]) -> anyhow::Result<Self> {
+        let layer_of = |files: &BTreeMap<String, Vec<u8>>| {
+            layer(|builder| {
+                let entries = files.iter().map(|(name, bytes)| Entry::File(name, 0o644, bytes));
+                entries.into_iter().try_for_each(|entry| append(builder, &entry))
+            })
+        };
+        let layers = layers.iter().map(layer_of).collect::<anyhow::Result<Vec<_>>>()?;
+        Self::write(folder, name, &layers)
+    }
+
     fn write(folder: &Path, name: &str, layers: &[Layer]) -> anyhow::Result<Self> {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -117,9 +137,23 @@ impl Image {
             name: name.to_owned(),
             archive,
             manifest: format!("sha256:{}", sha256(&manifest)),
+            config: format!("sha256:{}", sha256(&config)),
+            chain: chain(&diff_ids),
             layers: layers.iter().map(|layer| format!("sha256:{}", sha256(&layer.bytes))).collect(),
         })
     }
+}
+
+fn chain(diff_ids: &[String]) -> Vec<String> {
+    let mut chain: Vec<String> = Vec::new();
+    for diff_id in diff_ids {
+        let next = match chain.last() {
+            Some(below) => format!("sha256:{}", sha256(format!("{below} {diff_id}").as_bytes())),
+            None => diff_id.clone(),
+        };
+        chain.push(next);
+    }
+    chain
 }
 
 struct Layer {

@@ -121,7 +121,7 @@ pub fn loop_devices(below: &Path) -> Vec<String> {
 /// Mounts below a folder, in the order of mounting.
 #[must_use]
 pub fn mounts(below: &Path) -> Vec<PathBuf> {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
     text.lines()
         .filter_map(|line| line.split(' ').nth(4))
         .map(PathBuf::from)

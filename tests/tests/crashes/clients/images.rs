@@ -1,6 +1,6 @@
 //! A client that makes images as a pull does: a lease, a blob under it, an image, and the lease goes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use corten_api::{
@@ -16,9 +16,9 @@ use corten_content_store::IngestCatalog;
 use corten_types::{Labels, Result};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 
+use super::{Client, Depth};
 use crate::{
-    Client,
-    ledger::Ledger,
+    ledger::{Clock, Ledger},
     session::{Session, bytes_of, commit_options, read_all, reopened, sha256, write},
 };
 
@@ -31,20 +31,20 @@ pub(crate) struct Images {
     images: Ledger<String>,
     /// The blob of each step.
     targets: BTreeMap<u64, String>,
-    /// What was sent to the ingests that may be there.
-    sent: BTreeMap<String, Vec<u8>>,
+    /// What is sent to each ingest. None is ever certain to be there.
+    sent: Ledger<Arc<Vec<u8>>>,
 }
 
 impl Images {
-    pub(crate) fn new(random: StdRng) -> Self {
+    pub(crate) fn new(random: StdRng, clock: &Clock) -> Self {
         Self {
             random,
             step: 0,
-            leases: Ledger::new(),
-            blobs: Ledger::new(),
-            images: Ledger::new(),
+            leases: Ledger::new(clock),
+            blobs: Ledger::new(clock),
+            images: Ledger::new(clock),
             targets: BTreeMap::new(),
-            sent: BTreeMap::new(),
+            sent: Ledger::new(clock),
         }
     }
 
@@ -59,13 +59,14 @@ impl Images {
     async fn put(&mut self, session: &Session, bytes: &[u8]) -> Result<()> {
         let (key, digest) = (format!("layer-{}", self.step), sha256(bytes).to_string());
         self.targets.insert(self.step, digest.clone());
-        self.sent.insert(key.clone(), bytes.to_vec());
+        self.sent.attempt(&key, Some(Arc::new(bytes.to_vec())));
         let store = session.content_under(&lease_id(self.step));
         let mut ingest = write(&store, &key, bytes, bytes.len()).await?;
+        self.sent.attempt(&key, None);
         self.blobs.attempt(&digest, Some(Labels::new()));
         ingest.commit(commit_options(bytes, Labels::new())).await?;
         self.blobs.acknowledged(&digest);
-        self.sent.remove(&key);
+        self.sent.acknowledged(&key);
         Ok(())
     }
 
@@ -97,7 +98,7 @@ impl Images {
         session.delete_lease(&id, sync).await?;
         self.leases.acknowledged(&id);
         if let Some(digest) = unused.filter(|_| sync) {
-            self.gone(&digest);
+            self.blobs.gone(&digest);
         }
         Ok(())
     }
@@ -111,14 +112,9 @@ impl Images {
         ImagesClient::new(session.channel()).delete(request).await.map_err(from_status)?;
         self.images.acknowledged(name);
         if sync {
-            self.gone(digest);
+            self.blobs.gone(digest);
         }
         Ok(())
-    }
-
-    fn gone(&mut self, digest: &str) {
-        self.blobs.attempt(digest, None);
-        self.blobs.acknowledged(digest);
     }
 }
 
@@ -156,19 +152,25 @@ impl Client for Images {
         Ok(())
     }
 
-    async fn check(&mut self, session: &Session, _all: bool) {
+    async fn check(&mut self, session: &Session, depth: Depth) {
         let store = session.content();
         self.leases.settle("lease", session.leases().await);
         let request = session.request(ListImagesRequest::default());
         let images = ImagesClient::new(session.channel()).list(request).await.unwrap().into_inner().images;
         let images = images.into_iter().map(|image| (image.name, image.target.unwrap().digest)).collect();
         self.images.settle("image", images);
-        self.blobs.settle("blob", read_all(&store).await);
-        for (key, ingest) in reopened(&store, &self.sent).await {
-            drop(ingest);
-            store.abort(&key).await.unwrap();
+        let blobs = read_all(&store).await;
+        for (name, digest) in self.images.seen() {
+            assert!(blobs.contains_key(digest), "image {name} is there and its blob {digest} is not");
         }
-        self.sent.clear();
+        self.blobs.settle("blob", blobs);
+        for (key, ingest) in reopened(&store, &self.sent, depth == Depth::Cut).await {
+            drop(ingest);
+            self.sent.attempt(&key, None);
+            store.abort(&key).await.unwrap();
+            self.sent.acknowledged(&key);
+        }
+        self.sent.settle("ingest", BTreeMap::new());
         for step in 1..=self.step {
             if self.leases.get(&lease_id(step)).is_some() {
                 self.end_lease(session, step, true).await.unwrap();
@@ -180,5 +182,20 @@ impl Client for Images {
         for (name, digest) in self.images.all() {
             self.delete(session, &name, &digest, false).await.unwrap();
         }
+    }
+    fn at(&self, position: u64) -> Box<dyn Client> {
+        Box::new(Self {
+            random: self.random.clone(),
+            step: self.step,
+            leases: self.leases.at(position),
+            blobs: self.blobs.at(position),
+            images: self.images.at(position),
+            targets: self.targets.clone(),
+            sent: self.sent.at(position),
+        })
+    }
+
+    fn acknowledged_at(&self) -> Vec<u64> {
+        [self.leases.acknowledged_at(), self.blobs.acknowledged_at(), self.images.acknowledged_at()].concat()
     }
 }

@@ -1,6 +1,6 @@
 //! A client that ingests, labels and deletes blobs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,9 +9,9 @@ use corten_proxy::ContentProxy;
 use corten_types::{Labels, Result, UpdateMask};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 
+use super::{Client, Depth};
 use crate::{
-    Client,
-    ledger::Ledger,
+    ledger::{Clock, Ledger},
     session::{Session, bytes_of, commit_options, kept, read_all, reopened, sha256, write},
 };
 
@@ -23,31 +23,32 @@ pub(crate) struct Blobs {
     random: StdRng,
     step: u64,
     ledger: Ledger<Labels>,
-    /// What was sent to the ingests that may be there.
-    sent: BTreeMap<String, Vec<u8>>,
+    /// What is sent to each ingest. None is ever certain to be there.
+    sent: Ledger<Arc<Vec<u8>>>,
 }
 
 impl Blobs {
-    pub(crate) fn new(namespace: &'static str, random: StdRng) -> Self {
-        Self { namespace, random, step: 0, ledger: Ledger::new(), sent: BTreeMap::new() }
+    pub(crate) fn new(namespace: &'static str, random: StdRng, clock: &Clock) -> Self {
+        Self { namespace, random, step: 0, ledger: Ledger::new(clock), sent: Ledger::new(clock) }
     }
 
     async fn put(&mut self, store: &ContentProxy, bytes: Vec<u8>) -> Result<()> {
         let (key, digest, labels) =
             (format!("put-{}", self.step), sha256(&bytes).to_string(), kept(self.step));
-        self.sent.insert(key.clone(), bytes.clone());
+        self.sent.attempt(&key, Some(Arc::new(bytes.clone())));
         let mut ingest = write(store, &key, &bytes, bytes.len()).await?;
+        self.sent.attempt(&key, None);
         self.ledger.attempt(&digest, Some(labels.clone()));
         ingest.commit(commit_options(&bytes, labels)).await?;
         self.ledger.acknowledged(&digest);
-        self.sent.remove(&key);
+        self.sent.acknowledged(&key);
         Ok(())
     }
 
     /// Leaves an ingest in the middle.
     async fn begin(&mut self, store: &ContentProxy, bytes: Vec<u8>) -> Result<()> {
         let (key, length) = (format!("begin-{}", self.step), self.random.random_range(0..bytes.len()));
-        self.sent.insert(key.clone(), bytes.clone());
+        self.sent.attempt(&key, Some(Arc::new(bytes.clone())));
         write(store, &key, &bytes, length).await.map(drop)
     }
 
@@ -104,25 +105,40 @@ impl Client for Blobs {
         }
     }
 
-    async fn check(&mut self, session: &Session, _all: bool) {
+    async fn check(&mut self, session: &Session, depth: Depth) {
         let store = session.content();
         self.ledger.settle("blob", read_all(&store).await);
         // What was begun goes on where it was.
-        for (key, mut ingest) in reopened(&store, &self.sent).await {
-            let bytes = &self.sent[&key];
-            let (digest, labels) = (sha256(bytes).to_string(), kept(self.step));
+        for (key, mut ingest) in reopened(&store, &self.sent, depth == Depth::Cut).await {
+            let bytes = Arc::clone(self.sent.possible(&key).unwrap());
+            let (digest, labels) = (sha256(&bytes).to_string(), kept(self.step));
             let offset = usize::try_from(ingest.status().offset_bytes).unwrap();
             ingest.write(Bytes::copy_from_slice(&bytes[offset..])).await.unwrap();
             self.ledger.attempt(&digest, Some(labels.clone()));
-            ingest.commit(commit_options(bytes, labels)).await.unwrap();
+            self.sent.attempt(&key, None);
+            ingest.commit(commit_options(&bytes, labels)).await.unwrap();
             self.ledger.acknowledged(&digest);
+            self.sent.acknowledged(&key);
         }
-        self.sent.clear();
+        self.sent.settle("ingest", BTreeMap::new());
     }
 
     async fn clear(&mut self, session: &Session) {
         for (digest, _) in self.ledger.all() {
             self.delete(&session.content(), &digest).await.unwrap();
         }
+    }
+    fn at(&self, position: u64) -> Box<dyn Client> {
+        Box::new(Self {
+            namespace: self.namespace,
+            random: self.random.clone(),
+            step: self.step,
+            ledger: self.ledger.at(position),
+            sent: self.sent.at(position),
+        })
+    }
+
+    fn acknowledged_at(&self) -> Vec<u64> {
+        self.ledger.acknowledged_at()
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
@@ -14,14 +15,17 @@ use corten_snapshotter::{Kind, SnapshotKeeper, SnapshotReader, SnapshotWriter};
 use corten_types::{Labels, Mount, Result};
 use rand::{Rng, RngCore, rngs::StdRng, seq::IndexedRandom};
 
+use super::{Client, Depth};
 use crate::{
-    Client,
-    ledger::Ledger,
+    ledger::{Clock, Ledger},
     session::{Session, kept},
 };
 
 /// A file that each layer replaces.
 const LAST: &str = "last";
+
+/// How many trees of each kind are looked at after a power cut: what is older was looked at after other cuts.
+const NEWEST: usize = 6;
 
 pub(crate) struct Snapshots {
     snapshotter: &'static str,
@@ -32,25 +36,22 @@ pub(crate) struct Snapshots {
     /// Kind, parent and labels.
     ledger: Ledger<(Kind, String, Labels)>,
     /// The file that a step wrote into its snapshot.
-    written: BTreeMap<u64, Vec<u8>>,
-    /// The commit that was not acknowledged.
-    committing: Option<u64>,
+    written: BTreeMap<u64, Arc<Vec<u8>>>,
     /// What was made since the last check.
     fresh: BTreeSet<u64>,
 }
 
 impl Snapshots {
-    pub(crate) fn new(snapshotter: &'static str, scratch: &Path, random: StdRng) -> Self {
+    pub(crate) fn new(snapshotter: &'static str, scratch: &Path, random: StdRng, clock: &Clock) -> Self {
         let folder = scratch.join(format!("mounts-{snapshotter}"));
-        fs::create_dir(&folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         Self {
             snapshotter,
             folder,
             random,
             step: 0,
-            ledger: Ledger::new(),
+            ledger: Ledger::new(clock),
             written: BTreeMap::new(),
-            committing: None,
             fresh: BTreeSet::new(),
         }
     }
@@ -77,7 +78,7 @@ impl Snapshots {
         fs::write(mount.path().join(file(step)), &bytes).unwrap();
         fs::write(mount.path().join(LAST), file(step)).unwrap();
         mount.close()?;
-        self.written.insert(step, bytes);
+        self.written.insert(step, Arc::new(bytes));
         Ok(())
     }
 
@@ -86,9 +87,7 @@ impl Snapshots {
         let (_, parent, _) = self.ledger.get(&key).unwrap().clone();
         self.ledger.attempt(&key, None);
         self.ledger.attempt(&name, Some((Kind::Committed, parent, labels.clone())));
-        self.committing = Some(step);
         store.commit(&name, &key, labels, None).await?;
-        self.committing = None;
         self.ledger.acknowledged(&key);
         self.ledger.acknowledged(&name);
         self.fresh.insert(step);
@@ -115,31 +114,80 @@ impl Snapshots {
         all.into_iter().map(|(key, _)| key).filter(|key| !parents.contains(key)).collect()
     }
 
-    /// Looks whether every file of a snapshot and of those below is there, and no other.
-    fn compare(&self, step: u64, parent: &str, mounts: &[Mount]) {
-        let mut steps = vec![step];
-        let mut below = parent.to_owned();
-        while !below.is_empty() {
-            steps.push(below.strip_prefix("layer-").unwrap().parse().unwrap());
-            below = self.ledger.get(&below).unwrap_or_else(|| panic!("{below} is not there")).1.clone();
+    /// The files of a committed snapshot and of those below it, or of none.
+    fn tree(&self, mut name: String) -> BTreeMap<String, Arc<Vec<u8>>> {
+        let mut steps = Vec::new();
+        while !name.is_empty() {
+            steps.push(name.strip_prefix("layer-").unwrap().parse().unwrap());
+            name = self.ledger.get(&name).unwrap_or_else(|| panic!("{name} is not there")).1.clone();
         }
-        let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for step in steps.iter().rev() {
-            if let Some(bytes) = self.written.get(step) {
-                expected.insert(file(*step), bytes.clone());
-                expected.insert(LAST.to_owned(), file(*step).into_bytes());
-            }
+        let mut files = BTreeMap::new();
+        for step in steps.into_iter().rev() {
+            self.write_over(&mut files, step);
         }
+        files
+    }
+
+    /// What a step wrote.
+    fn write_over(&self, files: &mut BTreeMap<String, Arc<Vec<u8>>>, step: u64) {
+        if let Some(bytes) = self.written.get(&step) {
+            files.insert(file(step), Arc::clone(bytes));
+            files.insert(LAST.to_owned(), Arc::new(file(step).into_bytes()));
+        }
+    }
+
+    fn read(&self, mounts: &[Mount]) -> BTreeMap<String, Arc<Vec<u8>>> {
         let mount = TemporaryMount::new(mounts, &self.folder).unwrap();
-        let mut found: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for entry in fs::read_dir(mount.path()).unwrap() {
-            let entry = entry.unwrap();
-            found.insert(entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
-        }
+        let entries = fs::read_dir(mount.path()).unwrap().map(Result::unwrap);
+        let read = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, Arc::new(fs::read(entry.path()).unwrap()))
+        };
+        let files = entries.map(read).collect();
         mount.close().unwrap();
-        let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>().join(", ");
-        assert_eq!(names(&found), names(&expected), "snapshot of step {step}");
-        assert!(found == expected, "a file of the snapshot of step {step} has other bytes");
+        files
+    }
+
+    /// Whether every file of a committed snapshot and of those below is there, and no other.
+    async fn check_layer(&self, store: &SnapshotterProxy, step: u64) {
+        let mounts = store.view("look", &layer(step), kept(step)).await.unwrap();
+        compare(step, &self.read(&mounts), &self.tree(layer(step)));
+        store.remove("look").await.unwrap();
+    }
+
+    /// The same for an active one. What was written there and never synced may be gone after a power cut, and only that.
+    async fn check_active(&self, store: &SnapshotterProxy, step: u64, cut: bool) {
+        let mut found = self.read(&store.mounts(&active(step)).await.unwrap());
+        let below = self.tree(self.ledger.get(&active(step)).unwrap().1.clone());
+        let mut expected = below.clone();
+        self.write_over(&mut expected, step);
+        if cut && self.written.contains_key(&step) {
+            expected.remove(&file(step));
+            found.remove(&file(step));
+            expected.remove(LAST);
+            assert!(found.remove(LAST).is_some() || !below.contains_key(LAST), "{LAST} is gone");
+        }
+        compare(step, &found, &expected);
+    }
+
+    /// Those whose trees are looked at.
+    fn looked_at(&self, kind: Kind, depth: Depth, fresh: &BTreeSet<u64>) -> Vec<u64> {
+        let mut steps = self.those(kind);
+        match depth {
+            Depth::All => {}
+            Depth::Fresh => steps.retain(|step| fresh.contains(step)),
+            Depth::Cut => drop(steps.drain(..steps.len().saturating_sub(NEWEST))),
+        }
+        steps
+    }
+}
+
+fn compare(step: u64, found: &BTreeMap<String, Arc<Vec<u8>>>, expected: &BTreeMap<String, Arc<Vec<u8>>>) {
+    let names = |files: &BTreeMap<String, Arc<Vec<u8>>>| files.keys().cloned().collect::<Vec<_>>().join(", ");
+    assert_eq!(names(found), names(expected), "snapshot of step {step}");
+    for (name, bytes) in found {
+        let wrong = format!("{name} of the snapshot of step {step} has {} other bytes", bytes.len());
+        assert!(*bytes == expected[name], "{wrong}");
     }
 }
 
@@ -185,27 +233,27 @@ impl Client for Snapshots {
         }
     }
 
-    async fn check(&mut self, session: &Session, all: bool) {
+    async fn check(&mut self, session: &Session, depth: Depth) {
         let store = session.snapshots(self.snapshotter);
+        // A check that was cut short leaves it.
+        drop(store.remove("look").await);
         let found = store.list(&Filters::all(), None, usize::MAX).await.unwrap();
         let found =
             found.into_iter().map(|info| (info.name, (info.kind, info.parent, info.labels))).collect();
+        let both_open =
+            |step: &u64| self.ledger.is_open(&active(*step)) && self.ledger.is_open(&layer(*step));
+        let commits: Vec<u64> = (1..=self.step).filter(both_open).collect();
         self.ledger.settle("snapshot", found);
-        if let Some(step) = self.committing.take() {
+        for step in commits {
             let is_there = |name: String| self.ledger.get(&name).is_some();
             assert!(is_there(active(step)) != is_there(layer(step)), "step {step} is active or committed");
         }
         let fresh = std::mem::take(&mut self.fresh);
-        let wanted = |step: &u64| all || fresh.contains(step);
-        for step in self.those(Kind::Active).into_iter().filter(wanted) {
-            let parent = self.ledger.get(&active(step)).unwrap().1.clone();
-            self.compare(step, &parent, &store.mounts(&active(step)).await.unwrap());
+        for step in self.looked_at(Kind::Active, depth, &fresh) {
+            self.check_active(&store, step, depth == Depth::Cut).await;
         }
-        for step in self.those(Kind::Committed).into_iter().filter(wanted) {
-            let parent = self.ledger.get(&layer(step)).unwrap().1.clone();
-            let mounts = store.view("look", &layer(step), kept(step)).await.unwrap();
-            self.compare(step, &parent, &mounts);
-            store.remove("look").await.unwrap();
+        for step in self.looked_at(Kind::Committed, depth, &fresh) {
+            self.check_layer(&store, step).await;
         }
     }
 
@@ -220,5 +268,20 @@ impl Client for Snapshots {
                 self.remove(&store, &key).await.unwrap();
             }
         }
+    }
+    fn at(&self, position: u64) -> Box<dyn Client> {
+        Box::new(Self {
+            snapshotter: self.snapshotter,
+            folder: self.folder.clone(),
+            random: self.random.clone(),
+            step: self.step,
+            ledger: self.ledger.at(position),
+            written: self.written.clone(),
+            fresh: BTreeSet::new(),
+        })
+    }
+
+    fn acknowledged_at(&self) -> Vec<u64> {
+        self.ledger.acknowledged_at()
     }
 }
