@@ -11,6 +11,7 @@ mod layers;
 mod machine;
 mod package;
 mod process;
+mod soak;
 mod test;
 
 use anyhow::bail;
@@ -18,6 +19,8 @@ use anyhow::bail;
 const USAGE: &str = "usage: cargo xtask <chore>
   demo                from an empty machine to a running container, step by step
   test                what CI runs: install what is missing, check, build, run every test
+  soak [--kills N] [--cuts N] [--damages N] [--races N] [--sweep-stride N] [--hours H] [--seed S]
+                      crashes, damages and races of the storage, as many as one has time for
   check               formatting, lints, the layers of the map, generated code
   build [--release]   the daemon, and the shim with its own profile
   generate [--check]  compile api/proto
@@ -35,6 +38,7 @@ fn main() -> anyhow::Result<()> {
         ["compatibility"] => compatibility::run(),
         ["bench", words @ ..] => bench::run(words),
         ["package"] => package::run(),
+        ["soak", words @ ..] => soak::run(words),
         ["check"] => check::run(),
         ["build"] => build::all(build::Profile::Dev).map(drop),
         ["build", "--release"] => build::all(build::Profile::Release).map(drop),
