@@ -92,10 +92,11 @@ impl<N: Eq + Hash + Clone> Graph<N> {
             }
         }
         let mut candidates = Vec::new();
+        let mut names = self.names.unreached(&reached);
         for group in referrers_first(&self.candidates, &reached, &targets) {
             let last = group.len() - 1;
             let rows = group.into_iter().enumerate();
-            candidates.extend(rows.map(|(at, row)| (self.names.get(row).clone(), at == last)));
+            candidates.extend(rows.filter_map(|(at, row)| Some((names.remove(&row)?, at == last))));
         }
         Sweep::new(Marker::from_parts(self.names, reached), candidates)
     }
@@ -223,16 +224,15 @@ impl Targets {
 #[derive(Clone, Debug)]
 pub(crate) struct Names<N> {
     indexes: HashMap<N, u32>,
-    names: Vec<N>,
 }
 
 impl<N: Eq + Hash + Clone> Names<N> {
     fn new() -> Self {
-        Self { indexes: HashMap::new(), names: Vec::new() }
+        Self { indexes: HashMap::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.names.len()
+        self.indexes.len()
     }
 
     /// The number of `node`, which is new if it equals the length before.
@@ -240,20 +240,17 @@ impl<N: Eq + Hash + Clone> Names<N> {
     /// # Panics
     /// With more than four thousand million nodes: they would not fit into memory.
     pub(crate) fn index_of(&mut self, node: N) -> u32 {
-        if let Some(&index) = self.indexes.get(&node) {
-            return index;
-        }
-        let index = u32::try_from(self.names.len()).expect("fewer nodes than 2^32 fit into memory");
-        self.names.push(node.clone());
-        self.indexes.insert(node, index);
-        index
+        let next = u32::try_from(self.indexes.len()).expect("fewer nodes than 2^32 fit into memory");
+        *self.indexes.entry(node).or_insert(next)
     }
 
     pub(crate) fn find(&self, node: &N) -> Option<u32> {
         self.indexes.get(node).copied()
     }
 
-    fn get(&self, index: u32) -> &N {
-        &self.names[index as usize]
+    /// The names of the nodes that are not reached, by their numbers.
+    fn unreached(&self, reached: &[bool]) -> HashMap<u32, N> {
+        let unreached = self.indexes.iter().filter(|&(_, &index)| !reached[index as usize]);
+        unreached.map(|(name, &index)| (index, name.clone())).collect()
     }
 }

@@ -69,7 +69,7 @@ pub struct Sweep<N> {
 }
 
 /// How many nodes are removed between two looks at the clock.
-const NODES_BETWEEN_LOOKS: usize = 16;
+const NODES_BETWEEN_LOOKS: usize = 4;
 
 impl<N: Eq + Hash + Clone> Sweep<N> {
     pub(crate) fn new(marker: Marker<N>, candidates: Vec<(N, bool)>) -> Self {

@@ -58,7 +58,11 @@ fn benchmark(criterion: &mut Criterion) {
     runtime.block_on(async {
         let creations = (0..LISTED).map(|number| {
             let view = view.clone();
-            tokio::spawn(async move { view.images().create(image(format!("listed{number}")), None).await })
+            tokio::spawn(async move {
+                let mut listed = image(format!("listed{number}"));
+                listed.labels.insert("hundredth".to_owned(), (number % 100).to_string());
+                view.images().create(listed, None).await
+            })
         });
         for creation in creations.collect::<Vec<_>>() {
             creation.await.expect("a client ends").expect("it is created");
@@ -66,12 +70,17 @@ fn benchmark(criterion: &mut Criterion) {
     });
     let mut group = criterion.benchmark_group("list images");
     group.throughput(Throughput::Elements(LISTED as u64));
-    group.bench_function("10000", |bencher| {
-        bencher.to_async(&runtime).iter(|| async {
-            let found = view.images().list(&Filters::all(), None, usize::MAX).await.expect("they are listed");
-            assert_eq!(found.len(), LISTED);
+    for (what, filter, count) in
+        [("all", "", LISTED), ("one in a hundred by a label", "labels.hundredth==7", LISTED / 100)]
+    {
+        let filters = Filters::parse(&[filter]).expect("the filter is well formed");
+        group.bench_function(what, |bencher| {
+            bencher.to_async(&runtime).iter(|| async {
+                let found = view.images().list(&filters, None, usize::MAX).await.expect("they are listed");
+                assert_eq!(found.len(), count);
+            });
         });
-    });
+    }
     group.finish();
     runtime.block_on(metadata.close()).expect("the store closes");
 }

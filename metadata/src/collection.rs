@@ -22,6 +22,9 @@ use crate::{
     CollectionStats, Health, Metadata, Statistics, metadata::Inner, node::Node, touched::MOST_TOUCHED_NODES,
 };
 
+/// With less time a batch would do little more than begin and commit.
+const SHORTEST_BATCH: Duration = Duration::from_micros(250);
+
 /// One collection at a time, and what came of them.
 #[derive(Debug, Default)]
 pub(crate) struct Collections {
@@ -148,7 +151,7 @@ async fn run(metadata: &Metadata) -> Result<CollectionStats> {
 
 /// Removes rows in short transactions of the writer.
 async fn sweep_all(metadata: &Metadata, sweep: Sweep<Node>) -> Result<u64> {
-    let budget = metadata.inner.sweep_batch;
+    let longest = metadata.inner.sweep_batch;
     let sweep = Arc::new(Mutex::new(sweep));
     let mut rows_removed = 0;
     loop {
@@ -156,6 +159,7 @@ async fn sweep_all(metadata: &Metadata, sweep: Sweep<Node>) -> Result<u64> {
             return Ok(rows_removed);
         }
         let shared = Arc::clone(&sweep);
+        let budget = batch_budget(metadata, longest);
         let batch = metadata
             .write_freeing(move |change| {
                 change.quiet();
@@ -166,6 +170,12 @@ async fn sweep_all(metadata: &Metadata, sweep: Sweep<Node>) -> Result<u64> {
         rows_removed += batch.removed;
         lock(&sweep).accept(batch);
     }
+}
+
+/// About as long as a commit usually takes here: who waits behind a batch then waits about as long as behind anybody else.
+fn batch_budget(metadata: &Metadata, longest: Duration) -> Duration {
+    let usual = metadata.inner.database.statistics().commit_micros.quantile(0.5);
+    Duration::from_micros(usual).clamp(SHORTEST_BATCH.min(longest), longest)
 }
 
 fn lock(sweep: &Mutex<Sweep<Node>>) -> MutexGuard<'_, Sweep<Node>> {

@@ -9,7 +9,7 @@ use crate::{
     change::Change,
     mask,
     node::{Kind, Node},
-    row,
+    row, search,
     tables::{In, within},
     view::View,
 };
@@ -38,11 +38,10 @@ impl Containers {
         self.0
             .metadata
             .read(move |connection| {
-                let matches = |row: &In<Container>| filters.matches(&row.record);
-                row::list(connection, &[namespace.as_str()], after.as_deref(), limit, matches)
+                search::list(connection, &[namespace.as_str()], after.as_deref(), limit, &filters)
             })
             .await
-            .map(|rows| rows.into_iter().map(|row| row.record).collect())
+            .map(|rows: Vec<In<Container>>| rows.into_iter().map(|row| row.record).collect())
     }
 
     /// Creates it and returns what is stored (C04).

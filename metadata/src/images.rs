@@ -11,7 +11,7 @@ use crate::{
     change::Change,
     mask,
     node::{self, Kind, Node},
-    row,
+    row, search,
     tables::{In, within},
     view::View,
 };
@@ -40,11 +40,10 @@ impl Images {
         self.0
             .metadata
             .read(move |connection| {
-                let matches = |row: &In<Image>| filters.matches(&row.record);
-                row::list(connection, &[namespace.as_str()], after.as_deref(), limit, matches)
+                search::list(connection, &[namespace.as_str()], after.as_deref(), limit, &filters)
             })
             .await
-            .map(|rows| rows.into_iter().map(|row| row.record).collect())
+            .map(|rows: Vec<In<Image>>| rows.into_iter().map(|row| row.record).collect())
     }
 
     /// Creates it and returns what is stored (I02, I03). `source_date_epoch` stands for now in its times.

@@ -347,7 +347,8 @@ pub(crate) fn read<T: Record>(table: Table, cells: &[Cell], wrap: fn(T) -> Store
     let (columns, checksum) = cells.split_at(T::COLUMNS.len());
     let decoded = match checksum {
         [Cell::Integer(checksum)] => {
-            row::decode::<T>(columns.iter().map(Cell::value).collect(), *checksum).ok()
+            let columns: Vec<Value> = columns.iter().map(Cell::value).collect();
+            row::decode::<T>(&columns, *checksum).ok()
         }
         _ => None,
     };

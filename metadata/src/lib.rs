@@ -25,6 +25,7 @@ mod row;
 mod salvage;
 mod sandboxes;
 mod schema;
+mod search;
 mod sequence;
 mod sink;
 mod snapshots;

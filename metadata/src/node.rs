@@ -49,11 +49,11 @@ pub(crate) struct Node {
     pub(crate) flat: bool,
     pub(crate) namespace: Arc<str>,
     /// A digest, name, id or ref; for snapshots `<snapshotter>/<key>`, for resources `<kind>/<name>`.
-    pub(crate) id: Box<str>,
+    pub(crate) id: Arc<str>,
 }
 
 impl Node {
-    pub(crate) fn new(kind: Kind, namespace: &Arc<str>, id: impl Into<Box<str>>) -> Self {
+    pub(crate) fn new(kind: Kind, namespace: &Arc<str>, id: impl Into<Arc<str>>) -> Self {
         Self { kind, flat: false, namespace: Arc::clone(namespace), id: id.into() }
     }
 

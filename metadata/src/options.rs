@@ -37,7 +37,8 @@ pub struct Options {
     /// Whether collections happen by themselves; without it only when [`Metadata::collect`](crate::Metadata::collect)
     /// is called.
     pub automatic: bool,
-    /// How long one batch of a sweep may keep the writer.
+    /// How long one batch of a sweep may keep the writer at the most. It takes about as long as a commit usually does,
+    /// within this.
     pub sweep_batch: Duration,
     /// Whether what a crash left is set right at open. Without it rows and bytes stay as they are, whatever they say of each
     /// other: for programs that look for damage.

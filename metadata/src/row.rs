@@ -2,13 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    marker::PhantomData,
     ops::ControlFlow,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use corten_database::{
     Doing,
-    rusqlite::{self, Connection, Params, params_from_iter, types::Value},
+    rusqlite::{
+        self, Connection, Params, params_from_iter,
+        types::{Value, ValueRef},
+    },
 };
 use corten_types::{Any, Error, Labels, Result};
 
@@ -25,8 +29,11 @@ pub(crate) trait Record: Sized {
     fn to_values(&self) -> Vec<Value>;
 
     /// The record of these columns.
-    fn from_values(values: &mut Values) -> Result<Self>;
+    fn from_values(values: &mut Values<'_>) -> Result<Self>;
 }
+
+/// The most columns that a table has, the checksum among them.
+const MOST_COLUMNS: usize = 24;
 
 /// Runs a statement that is prepared once; how many rows it changed.
 pub(crate) fn execute(connection: &Connection, text: &str, params: impl Params) -> Result<usize> {
@@ -66,12 +73,11 @@ pub(crate) fn get<T: Record>(connection: &Connection, keys: &[&str]) -> Result<O
     let text =
         format!("SELECT {}, checksum FROM {} WHERE {}", columns::<T>(), T::TABLE, key_equals::<T>(T::KEYS));
     let mut found = None;
-    let columns = T::COLUMNS.len();
     query(connection, &text, params_from_iter(keys), |row| {
-        found = Some(read_values(row, columns)?);
+        found = Some(Raw::<T>::read(row)?.and_then(|raw| raw.decode()));
         Ok(())
     })?;
-    found.map(|(values, checksum)| decode(values, checksum)).transpose()
+    found.transpose()
 }
 
 /// Writes a new record; whether there was none with its key.
@@ -98,20 +104,51 @@ pub(crate) fn scan<T: Record>(
     after: Option<&str>,
     mut visit: impl FnMut(T) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let mut text = format!("SELECT {}, checksum FROM {}", columns::<T>(), T::TABLE);
-    if !prefix.is_empty() {
-        text = format!("{text} WHERE {}", key_equals::<T>(prefix.len()));
-    }
-    if after.is_some() {
-        text = format!("{text} AND {} > ?{}", T::COLUMNS[prefix.len()], prefix.len() + 1);
-    }
-    text = format!("{text} ORDER BY {}", T::COLUMNS[..T::KEYS].join(", "));
+    scan_raw(connection, prefix, after, |raw: &Raw<'_, T>| visit(raw.decode()?))
+}
+
+/// The same with rows that are not decoded yet; their checksums are right.
+pub(crate) fn scan_raw<T: Record>(
+    connection: &Connection,
+    prefix: &[&str],
+    after: Option<&str>,
+    mut visit: impl FnMut(&Raw<'_, T>) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let source = format!("SELECT {}, checksum FROM {}", columns::<T>(), T::TABLE);
+    let text = in_order::<T>(source, prefix.len(), after.is_some());
     let what = format!("metadata: cannot run {text:?}");
     let mut statement = connection.prepare_cached(&text).doing(&what)?;
     let mut rows = statement.query(params_from_iter(prefix.iter().copied().chain(after))).doing(&what)?;
     while let Some(row) = rows.next().doing(&what)? {
-        let (values, checksum) = read_values(row, T::COLUMNS.len()).doing(&what)?;
-        if visit(decode(values, checksum)?)?.is_break() {
+        if visit(&Raw::read(row).doing(&what)??)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Hands `visit` those columns that an index has (`columns` are their places in the row), without their checksum: what is
+/// found is to be read from its row.
+pub(crate) fn scan_index<T: Record>(
+    connection: &Connection,
+    index: &str,
+    columns: &[usize],
+    prefix: &[&str],
+    after: Option<&str>,
+    mut visit: impl FnMut(&[ValueRef<'_>]) -> ControlFlow<()>,
+) -> Result<()> {
+    let names: Vec<&str> = columns.iter().map(|&column| T::COLUMNS[column]).collect();
+    let source = format!("SELECT {} FROM {} INDEXED BY {index}", names.join(", "), T::TABLE);
+    let text = in_order::<T>(source, prefix.len(), after.is_some());
+    let what = format!("metadata: cannot run {text:?}");
+    let mut statement = connection.prepare_cached(&text).doing(&what)?;
+    let mut rows = statement.query(params_from_iter(prefix.iter().copied().chain(after))).doing(&what)?;
+    while let Some(row) = rows.next().doing(&what)? {
+        let mut found = [ValueRef::Null; MOST_COLUMNS];
+        for (at, &column) in columns.iter().enumerate() {
+            found[column] = row.get_ref(at).doing(&what)?;
+        }
+        if visit(&found[..T::COLUMNS.len()]).is_break() {
             break;
         }
     }
@@ -139,6 +176,17 @@ pub(crate) fn list<T: Record>(
     Ok(found)
 }
 
+/// The rest of a query over rows whose key begins with `prefix` columns and goes on behind a text.
+fn in_order<T: Record>(mut text: String, prefix: usize, goes_on: bool) -> String {
+    if prefix > 0 {
+        text = format!("{text} WHERE {}", key_equals::<T>(prefix));
+    }
+    if goes_on {
+        text = format!("{text} AND {} > ?{}", T::COLUMNS[prefix], prefix + 1);
+    }
+    format!("{text} ORDER BY {}", T::COLUMNS[..T::KEYS].join(", "))
+}
+
 pub(crate) fn columns<T: Record>() -> String {
     T::COLUMNS.join(", ")
 }
@@ -155,92 +203,135 @@ fn key_equals<T: Record>(count: usize) -> String {
 fn write<T: Record>(verb: &str, connection: &Connection, record: &T) -> Result<usize> {
     let mut values = record.to_values();
     debug_assert_eq!(values.len(), T::COLUMNS.len(), "{} has other columns", T::TABLE);
-    let checksum = checksum(&values);
+    let refs: Vec<ValueRef<'_>> = values.iter().map(ValueRef::from).collect();
+    let checksum = checksum(&refs);
     values.push(Value::Integer(checksum));
     let places = vec!["?"; values.len()].join(", ");
     let text = format!("{verb} INTO {} ({}, checksum) VALUES ({places})", T::TABLE, columns::<T>());
     execute(connection, &text, params_from_iter(values))
 }
 
-fn read_values(row: &rusqlite::Row<'_>, count: usize) -> rusqlite::Result<(Vec<Value>, i64)> {
-    let values = (0..count).map(|at| row.get(at)).collect::<rusqlite::Result<_>>()?;
-    Ok((values, row.get(count)?))
+/// A row whose checksum is right, not decoded.
+pub(crate) struct Raw<'a, T> {
+    columns: [ValueRef<'a>; MOST_COLUMNS],
+    record: PhantomData<T>,
 }
 
-pub(crate) fn decode<T: Record>(values: Vec<Value>, stored: i64) -> Result<T> {
-    let key: Vec<String> = values[..T::KEYS].iter().map(|value| format!("{value:?}")).collect();
-    if checksum(&values) != stored {
-        return Err(Error::data_loss(format!(
-            "metadata: the row of {} in {} is damaged",
-            key.join("/"),
-            T::TABLE
-        )));
+impl<'a, T: Record> Raw<'a, T> {
+    const FITS: () = assert!(T::COLUMNS.len() < MOST_COLUMNS);
+
+    /// Outside SQLite's errors, inside damage.
+    fn read(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Result<Self>> {
+        let () = Self::FITS;
+        let mut columns = [ValueRef::Null; MOST_COLUMNS];
+        for (at, column) in columns.iter_mut().enumerate().take(T::COLUMNS.len()) {
+            *column = row.get_ref(at)?;
+        }
+        let stored: i64 = row.get(T::COLUMNS.len())?;
+        Ok(Self::checked(columns, stored))
     }
-    T::from_values(&mut Values { table: T::TABLE, values: values.into_iter() })
+
+    fn checked(columns: [ValueRef<'a>; MOST_COLUMNS], stored: i64) -> Result<Self> {
+        if checksum(&columns[..T::COLUMNS.len()]) == stored {
+            return Ok(Self { columns, record: PhantomData });
+        }
+        let key: Vec<String> = columns[..T::KEYS]
+            .iter()
+            .map(|value| match value {
+                ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        Err(Error::data_loss(format!("metadata: the row of {} in {} is damaged", key.join("/"), T::TABLE)))
+    }
+
+    pub(crate) fn decode(&self) -> Result<T> {
+        T::from_values(&mut Values { table: T::TABLE, values: self.columns[..T::COLUMNS.len()].iter() })
+    }
+
+    /// The columns, without the checksum.
+    pub(crate) fn columns(&self) -> &[ValueRef<'a>] {
+        &self.columns[..T::COLUMNS.len()]
+    }
+}
+
+/// The record of columns that were read before, if their checksum is right.
+pub(crate) fn decode<T: Record>(values: &[Value], stored: i64) -> Result<T> {
+    let mut columns = [ValueRef::Null; MOST_COLUMNS];
+    for (column, value) in columns.iter_mut().zip(values) {
+        *column = value.into();
+    }
+    Raw::<T>::checked(columns, stored)?.decode()
 }
 
 /// CRC-32C over every column: one byte for its type, its length, its bytes.
-fn checksum(values: &[Value]) -> i64 {
+fn checksum(values: &[ValueRef<'_>]) -> i64 {
     let mut sum = 0;
     for value in values {
         let integer;
         let (kind, bytes): (u8, &[u8]) = match value {
-            Value::Null => (0, &[]),
-            Value::Integer(number) => {
+            ValueRef::Null => (0, &[]),
+            ValueRef::Integer(number) => {
                 integer = number.to_le_bytes();
                 (1, &integer)
             }
-            Value::Real(number) => {
+            ValueRef::Real(number) => {
                 integer = number.to_le_bytes();
                 (2, &integer)
             }
-            Value::Text(text) => (3, text.as_bytes()),
-            Value::Blob(blob) => (4, blob),
+            ValueRef::Text(text) => (3, text),
+            ValueRef::Blob(blob) => (4, blob),
         };
-        sum = crc32c::crc32c_append(sum, &[kind]);
-        sum = crc32c::crc32c_append(sum, &(bytes.len() as u64).to_le_bytes());
+        let mut head = [kind; 9];
+        head[1..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        sum = crc32c::crc32c_append(sum, &head);
         sum = crc32c::crc32c_append(sum, bytes);
     }
     i64::from(sum)
 }
 
 /// The columns of one row, taken one after another.
-pub(crate) struct Values {
+pub(crate) struct Values<'a> {
     table: &'static str,
-    values: std::vec::IntoIter<Value>,
+    values: std::slice::Iter<'a, ValueRef<'a>>,
 }
 
-impl Values {
+impl<'a> Values<'a> {
     fn damaged(&self) -> Error {
         Error::data_loss(format!("metadata: a row of {} does not have the columns it should", self.table))
     }
 
-    pub(crate) fn text(&mut self) -> Result<String> {
+    fn str(&mut self) -> Result<&'a str> {
+        self.optional_str()?.ok_or_else(|| self.damaged())
+    }
+
+    fn optional_str(&mut self) -> Result<Option<&'a str>> {
         match self.values.next() {
-            Some(Value::Text(text)) => Ok(text),
+            Some(ValueRef::Text(text)) => std::str::from_utf8(text).map(Some).map_err(|_| self.damaged()),
+            Some(ValueRef::Null) => Ok(None),
             _ => Err(self.damaged()),
         }
     }
 
+    pub(crate) fn text(&mut self) -> Result<String> {
+        self.str().map(str::to_owned)
+    }
+
     pub(crate) fn optional_text(&mut self) -> Result<Option<String>> {
-        match self.values.next() {
-            Some(Value::Text(text)) => Ok(Some(text)),
-            Some(Value::Null) => Ok(None),
-            _ => Err(self.damaged()),
-        }
+        Ok(self.optional_str()?.map(str::to_owned))
     }
 
     pub(crate) fn optional_blob(&mut self) -> Result<Option<Vec<u8>>> {
         match self.values.next() {
-            Some(Value::Blob(blob)) => Ok(Some(blob)),
-            Some(Value::Null) => Ok(None),
+            Some(ValueRef::Blob(blob)) => Ok(Some(blob.to_vec())),
+            Some(ValueRef::Null) => Ok(None),
             _ => Err(self.damaged()),
         }
     }
 
     pub(crate) fn integer(&mut self) -> Result<i64> {
         match self.values.next() {
-            Some(Value::Integer(number)) => Ok(number),
+            Some(ValueRef::Integer(number)) => Ok(*number),
             _ => Err(self.damaged()),
         }
     }
@@ -255,19 +346,22 @@ impl Values {
 
     pub(crate) fn optional_time(&mut self) -> Result<Option<SystemTime>> {
         match self.values.next() {
-            Some(Value::Integer(number)) => Ok(Some(time_of(number))),
-            Some(Value::Null) => Ok(None),
+            Some(ValueRef::Integer(number)) => Ok(Some(time_of(*number))),
+            Some(ValueRef::Null) => Ok(None),
             _ => Err(self.damaged()),
         }
     }
 
     pub(crate) fn labels(&mut self) -> Result<Labels> {
-        let text = self.text()?;
-        serde_json::from_str(&text).map_err(|_| self.damaged())
+        let text = self.str()?;
+        if text == "{}" {
+            return Ok(Labels::new());
+        }
+        serde_json::from_str(text).map_err(|_| self.damaged())
     }
 
     pub(crate) fn parsed<T: std::str::FromStr>(&mut self) -> Result<T> {
-        self.text()?.parse().map_err(|_| self.damaged())
+        self.str()?.parse().map_err(|_| self.damaged())
     }
 
     pub(crate) fn any(&mut self) -> Result<Option<Any>> {
@@ -276,16 +370,18 @@ impl Values {
             return Ok(None);
         };
         match self.values.next() {
-            Some(Value::Blob(value)) => Ok(Some(Any { type_url, value: value.into() })),
+            Some(ValueRef::Blob(value)) => {
+                Ok(Some(Any { type_url, value: bytes::Bytes::copy_from_slice(value) }))
+            }
             _ => Err(self.damaged()),
         }
     }
 
     pub(crate) fn any_map(&mut self) -> Result<BTreeMap<String, Any>> {
-        let Some(Value::Blob(blob)) = self.values.next() else {
+        let Some(ValueRef::Blob(blob)) = self.values.next() else {
             return Err(self.damaged());
         };
-        decode_any_map(&blob).ok_or_else(|| self.damaged())
+        decode_any_map(blob).ok_or_else(|| self.damaged())
     }
 }
 

@@ -17,6 +17,8 @@ CREATE TABLE containers (
     extensions BLOB NOT NULL, labels TEXT NOT NULL,
     created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (namespace, id));
+CREATE INDEX containers_in_short ON containers
+    (namespace, id, image, runtime, labels, snapshotter, snapshot_key);
 CREATE TABLE sandboxes (
     namespace TEXT NOT NULL, id TEXT NOT NULL, sandboxer TEXT NOT NULL, runtime TEXT NOT NULL,
     options_type TEXT, options BLOB, spec_type TEXT, spec BLOB,

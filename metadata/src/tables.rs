@@ -33,7 +33,7 @@ impl Record for NamespaceInfo {
         vec![row::text(self.name.as_str()), row::labels(&self.labels)]
     }
 
-    fn from_values(values: &mut Values) -> Result<Self> {
+    fn from_values(values: &mut Values<'_>) -> Result<Self> {
         Ok(Self { name: values.parsed()?, labels: values.labels()? })
     }
 }
@@ -68,7 +68,7 @@ impl Record for In<Image> {
         ]
     }
 
-    fn from_values(values: &mut Values) -> Result<Self> {
+    fn from_values(values: &mut Values<'_>) -> Result<Self> {
         let namespace = values.text()?;
         let name = values.text()?;
         let target = Descriptor {
@@ -127,7 +127,7 @@ impl Record for In<Container> {
         ]
     }
 
-    fn from_values(values: &mut Values) -> Result<Self> {
+    fn from_values(values: &mut Values<'_>) -> Result<Self> {
         let namespace = values.text()?;
         let record = Container {
             id: values.text()?,
@@ -184,7 +184,7 @@ impl Record for In<Sandbox> {
         ]
     }
 
-    fn from_values(values: &mut Values) -> Result<Self> {
+    fn from_values(values: &mut Values<'_>) -> Result<Self> {
         let namespace = values.text()?;
         let record = Sandbox {
             id: values.text()?,
@@ -214,7 +214,7 @@ impl Record for In<Lease> {
         ]
     }
 
-    fn from_values(values: &mut Values) -> Result<Self> {
+    fn from_values(values: &mut Values<'_>) -> Result<Self> {
         let namespace = values.text()?;
         let record = Lease { id: values.text()?, labels: values.labels()?, created_at: values.time()? };
         Ok(Self { namespace, record })
@@ -249,7 +249,7 @@ impl Record for In<ResourceRow> {
         ]
     }
 
-    fn from_values(values: &mut Values) -> Result<Self> {
+    fn from_values(values: &mut Values<'_>) -> Result<Self> {
         let namespace = values.text()?;
         let kind = values.text()?;
         let info = ResourceInfo {
@@ -297,7 +297,7 @@ impl Record for BlobRow {
         ]
     }
 
-    fn from_values(values: &mut Values) -> Result<Self> {
+    fn from_values(values: &mut Values<'_>) -> Result<Self> {
         Ok(Self {
             namespace: values.text()?,
             digest: values.parsed()?,
@@ -346,7 +346,7 @@ impl Record for IngestRow {
         ]
     }
 
-    fn from_values(values: &mut Values) -> Result<Self> {
+    fn from_values(values: &mut Values<'_>) -> Result<Self> {
         Ok(Self {
             namespace: values.text()?,
             key: values.text()?,
@@ -436,7 +436,7 @@ impl Record for SnapshotRow {
         ]
     }
 
-    fn from_values(values: &mut Values) -> Result<Self> {
+    fn from_values(values: &mut Values<'_>) -> Result<Self> {
         Ok(Self {
             namespace: values.text()?,
             snapshotter: values.text()?,

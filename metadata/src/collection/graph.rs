@@ -124,7 +124,7 @@ impl Reader<'_> {
 
     fn containers(&mut self) -> Result<()> {
         let mut rows = Vec::new();
-        let text = "SELECT namespace, id, snapshotter, snapshot_key, labels FROM containers";
+        let text = "SELECT namespace, id, snapshotter, snapshot_key, labels FROM containers INDEXED BY containers_in_short";
         row::query(self.connection, text, [], |row| {
             let text = |at| row.get::<_, String>(at);
             rows.push([text(0)?, text(1)?, text(2)?, text(3)?, text(4)?]);

@@ -4,7 +4,7 @@ fn targets(key: &str, value: &str) -> Vec<(Kind, String)> {
     let labels = Labels::from([(key.to_owned(), value.to_owned())]);
     let mut found = Vec::new();
     references(&"ns".into(), &labels, &mut found);
-    found.into_iter().map(|node| (node.kind, node.id.into())).collect()
+    found.into_iter().map(|node| (node.kind, node.id.to_string())).collect()
 }
 
 #[test]

@@ -193,6 +193,41 @@ async fn back_references_keep_a_thing_as_long_as_its_parent() {
     assert!(!has_snapshot(&view, "of-content").await);
 }
 
+/// G10-G12: a key ends after its word or goes on with `.` or `/`; behind the first `/` of a snapshotter anything goes.
+#[tokio::test]
+async fn references_name_content_images_and_snapshots_with_and_without_more_behind_them() {
+    let fixture = Fixture::new().await;
+    let view = fixture.view("a");
+    let mut blobs = Vec::new();
+    for bytes in [b"0" as &'static [u8], b"1", b"2", b"3"] {
+        blobs.push(put(&view.content(), bytes, Labels::new()).await.unwrap());
+    }
+    let target = put(&view.content(), b"target", Labels::new()).await.unwrap();
+    let mut image = Image::new("kept", descriptor(&target));
+    image.labels = labels([("containerd.io/gc.expire", PAST)]);
+    view.images().create(image, None).await.unwrap();
+    commit_snapshot(&view, "plain", "", Labels::new()).await;
+    commit_snapshot(&view, "named", "", Labels::new()).await;
+    commit_snapshot(&view, "other", "", Labels::new()).await;
+    let references = labels([
+        ("containerd.io/gc.ref.content", blobs[0].as_str()),
+        ("containerd.io/gc.ref.content.l.0", blobs[1].as_str()),
+        ("containerd.io/gc.ref.content/config", blobs[2].as_str()),
+        ("containerd.io/gc.ref.contents", blobs[3].as_str()),
+        ("containerd.io/gc.ref.image.base", "kept"),
+        ("containerd.io/gc.ref.snapshot.memory", "plain"),
+        ("containerd.io/gc.ref.snapshot.memory/a/b", "named"),
+        ("containerd.io/gc.ref.snapshot.elsewhere", "other"),
+    ]);
+    view.containers().create(container("c", "", references)).await.unwrap();
+    fixture.metadata.collect().await.unwrap();
+    assert_eq!(alive(&view, &blobs.iter().collect::<Vec<_>>()).await, [true, true, true, false]);
+    assert!(view.images().get("kept").await.is_ok());
+    assert_eq!(alive(&view, &[&target]).await, [true]);
+    assert!(has_snapshot(&view, "plain").await && has_snapshot(&view, "named").await);
+    assert!(!has_snapshot(&view, "other").await);
+}
+
 #[tokio::test]
 async fn sandboxes_keep_what_their_labels_name_and_are_never_collected() {
     let fixture = Fixture::new().await;

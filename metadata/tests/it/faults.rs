@@ -18,7 +18,7 @@ use corten_types::{Labels, Result};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::support::{descriptor, labels, put, sha256};
+use crate::support::{descriptor, folder, labels, put, sha256};
 
 struct Stores {
     metadata: Metadata,
@@ -138,13 +138,6 @@ async fn check(root: &Path, ledger: &Ledger, what: &str) {
     stores.metadata.close().await.unwrap();
 }
 
-/// In memory where that can be: the script knows what was synced, a real sync only takes time.
-fn folder() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    let beside = tempfile::Builder::new().prefix("corten-sweep").tempdir_in(memory);
-    beside.or_else(|_| tempfile::tempdir()).unwrap()
-}
-
 fn root_of(folder: &TempDir) -> PathBuf {
     folder.path().canonicalize().unwrap()
 }
@@ -187,7 +180,7 @@ fn sweep(script_of: impl Fn(&Path, usize) -> Arc<Script>, what: &str) {
         let states =
             if tries_all_states() { &all[..] } else { &all[number % all.len()..=number % all.len()] };
         for &unsynced in states {
-            let target = self::folder();
+            let target = crate::support::folder();
             script.after_power_loss(unsynced, target.path()).unwrap();
             let log = script.log();
             let what =

@@ -7,6 +7,7 @@ mod doubles;
 mod faults;
 mod model;
 mod opening;
+mod random;
 mod resources;
 mod rows;
 mod snapshots;

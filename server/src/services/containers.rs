@@ -20,7 +20,7 @@ use tonic::Request;
 
 use super::{
     answer::{Answer, Messages, required, respond, send_all},
-    pages::{PAGE_LEN, all, pages},
+    pages::{PAGE_LEN, READ_LEN, all, pages},
     serve,
 };
 use crate::request::view;
@@ -75,7 +75,7 @@ impl Containers for ContainersService {
         respond(async {
             let view = view(&self.metadata, request.metadata())?;
             let filters = Filters::parse(&request.get_ref().filters)?;
-            Ok(ListContainersResponse { containers: all(listed(view, filters), to_wire).await? })
+            Ok(ListContainersResponse { containers: all(listed(view, filters, READ_LEN), to_wire).await? })
         })
         .await
     }
@@ -85,7 +85,7 @@ impl Containers for ContainersService {
     async fn list_stream(&self, request: Request<ListContainersRequest>) -> Answer<Self::ListStreamStream> {
         let listing = async {
             let view = view(&self.metadata, request.metadata())?;
-            Ok(listed(view, Filters::parse(&request.get_ref().filters)?))
+            Ok(listed(view, Filters::parse(&request.get_ref().filters)?, PAGE_LEN))
         };
         let pages = respond(listing).await?.into_inner();
         send_all(
@@ -109,11 +109,12 @@ impl Containers for ContainersService {
     }
 }
 
-fn listed(view: View, filters: Filters) -> impl Stream<Item = Result<Vec<Container>>> {
+fn listed(view: View, filters: Filters, length: usize) -> impl Stream<Item = Result<Vec<Container>>> {
     pages(
+        length,
         move |after: Option<String>| {
             let (containers, filters) = (view.containers(), filters.clone());
-            async move { containers.list(&filters, after.as_deref(), PAGE_LEN).await }
+            async move { containers.list(&filters, after.as_deref(), length).await }
         },
         |container| container.id.clone(),
     )

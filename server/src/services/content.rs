@@ -78,6 +78,7 @@ impl Content for ContentService {
             let content = view(&self.metadata, request.metadata())?.content();
             let filters = Filters::parse(&request.get_ref().filters)?;
             Ok(pages(
+                PAGE_LEN,
                 move |after: Option<Digest>| {
                     let (content, filters) = (content.clone(), filters.clone());
                     async move { content.list(&filters, after.as_ref(), PAGE_LEN).await }

@@ -15,7 +15,7 @@ use tonic::Request;
 
 use super::{
     answer::{Answer, required, respond},
-    pages::{PAGE_LEN, all, pages},
+    pages::{READ_LEN, all, pages},
     serve,
 };
 use crate::request::view;
@@ -80,9 +80,10 @@ impl Images for ImagesService {
             let view = view(&self.metadata, request.metadata())?;
             let filters = Filters::parse(&request.get_ref().filters)?;
             let listed = pages(
+                READ_LEN,
                 |after: Option<String>| {
                     let (images, filters) = (view.images(), &filters);
-                    async move { images.list(filters, after.as_deref(), PAGE_LEN).await }
+                    async move { images.list(filters, after.as_deref(), READ_LEN).await }
                 },
                 |image: &Image| image.name.clone(),
             );

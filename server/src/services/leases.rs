@@ -15,7 +15,7 @@ use tonic::Request;
 
 use super::{
     answer::{Answer, required, respond},
-    pages::{PAGE_LEN, all, pages},
+    pages::{READ_LEN, all, pages},
     serve,
 };
 use crate::request::view;
@@ -69,9 +69,10 @@ impl Leases for LeasesService {
             let view = view(&self.metadata, request.metadata())?;
             let filters = Filters::parse(&request.get_ref().filters)?;
             let listed = pages(
+                READ_LEN,
                 |after: Option<String>| {
                     let (leases, filters) = (view.leases(), &filters);
-                    async move { leases.list(filters, after.as_deref(), PAGE_LEN).await }
+                    async move { leases.list(filters, after.as_deref(), READ_LEN).await }
                 },
                 |lease: &Lease| lease.id.clone(),
             );

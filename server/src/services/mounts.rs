@@ -84,6 +84,7 @@ impl Mounts for MountsService {
             let (activations, scope) = (self.activations.clone(), scope(request.metadata())?);
             let filters = Filters::parse(&request.get_ref().filters)?;
             Ok(pages(
+                PAGE_LEN,
                 move |after: Option<String>| {
                     let (activations, scope, filters) = (activations.clone(), scope.clone(), filters.clone());
                     async move { activations.list(&scope, &filters, after.as_deref(), PAGE_LEN).await }

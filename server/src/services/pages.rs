@@ -8,8 +8,17 @@ use futures::{Stream, TryStreamExt, stream};
 /// How many things a page, and a message of a streamed list, holds (rows T03, S09).
 pub(crate) const PAGE_LEN: usize = 100;
 
-/// The pages of a listing, none of them empty. `fetch` gets the key after which a page begins, and `key` tells it for a thing.
-pub(crate) fn pages<T, K, F, Fut>(fetch: F, key: fn(&T) -> K) -> impl Stream<Item = Result<Vec<T>>>
+/// How many things are read at once for an answer that holds all of them: each read is a transaction and a change of
+/// threads.
+pub(crate) const READ_LEN: usize = 1000;
+
+/// The pages of a listing, none of them empty. `fetch` gets the key after which a page of at most `length` things begins,
+/// and `key` tells it for a thing.
+pub(crate) fn pages<T, K, F, Fut>(
+    length: usize,
+    fetch: F,
+    key: fn(&T) -> K,
+) -> impl Stream<Item = Result<Vec<T>>>
 where
     F: Fn(Option<K>) -> Fut,
     Fut: Future<Output = Result<Vec<T>>>,
@@ -17,7 +26,7 @@ where
     stream::try_unfold((fetch, Some(None)), move |(fetch, after)| async move {
         let Some(after) = after else { return Ok(None) };
         let page = fetch(after).await?;
-        let next = if page.len() < PAGE_LEN { None } else { page.last().map(|last| Some(key(last))) };
+        let next = if page.len() < length { None } else { page.last().map(|last| Some(key(last))) };
         Ok(if page.is_empty() { None } else { Some((page, (fetch, next))) })
     })
 }

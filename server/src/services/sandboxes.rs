@@ -21,7 +21,7 @@ use tonic::Request;
 
 use super::{
     answer::{Answer, required, respond},
-    pages::{PAGE_LEN, all, pages},
+    pages::{READ_LEN, all, pages},
     serve,
 };
 use crate::request::view;
@@ -79,9 +79,10 @@ impl Store for SandboxesService {
             let view = view(&self.metadata, request.metadata())?;
             let filters = Filters::parse(&request.get_ref().filters)?;
             let listed = pages(
+                READ_LEN,
                 |after: Option<String>| {
                     let (sandboxes, filters) = (view.sandboxes(), &filters);
-                    async move { sandboxes.list(filters, after.as_deref(), PAGE_LEN).await }
+                    async move { sandboxes.list(filters, after.as_deref(), READ_LEN).await }
                 },
                 |sandbox: &Sandbox| sandbox.id.clone(),
             );

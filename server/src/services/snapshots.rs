@@ -71,6 +71,7 @@ impl Snapshots for SnapshotsService {
             let stored = self.stored(request.metadata(), &request.get_ref().snapshotter)?;
             let filters = Filters::parse(&request.get_ref().filters)?;
             Ok(pages(
+                PAGE_LEN,
                 move |after: Option<String>| {
                     let (stored, filters) = (stored.clone(), filters.clone());
                     async move { stored.list(&filters, after.as_deref(), PAGE_LEN).await }

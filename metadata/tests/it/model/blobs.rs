@@ -1,4 +1,4 @@
-//! Two namespaces, two blobs (the first refers to the second; only that one is shared), an image, a lease.
+//! Two namespaces that share two blobs, of which the first refers to the second; an image and a lease in either namespace.
 
 use super::{World, explore};
 
@@ -7,40 +7,43 @@ const BLOBS: usize = 2;
 
 type Rows = [[bool; BLOBS]; NAMESPACES];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Writer {
     Idle,
     /// The file is there, the row is not; the digest is locked.
     Wrote(usize, usize),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Remover {
     Idle,
-    /// No row was found; the digest is locked.
-    Looked(usize),
+    /// The digests of the batch are locked; no rows were found for the doomed.
+    Looked {
+        batch: [bool; BLOBS],
+        doomed: [bool; BLOBS],
+    },
     /// The bytes are gone.
-    Removed(usize),
+    Removed([bool; BLOBS]),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Collection {
     Idle,
     Gathering { grey: Rows },
     Sweeping { grey: Rows, marked: Rows, left: Rows },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Store {
     file: [bool; BLOBS],
     row: Rows,
     tombstones: [u8; BLOBS],
-    /// In the first namespace, naming the first blob.
-    image: bool,
-    /// In the first namespace; whether it keeps the second blob.
-    lease: Option<bool>,
-    /// Both blobs were there together in the first namespace, and no client deleted one.
-    whole: bool,
+    /// In which namespace; it names the first blob.
+    image: Option<usize>,
+    /// In which namespace, and the blobs it keeps.
+    lease: Option<(usize, [bool; BLOBS])>,
+    /// Whether both blobs were there together, for each namespace.
+    whole: [bool; NAMESPACES],
     writer: Writer,
     remover: Remover,
     collection: Collection,
@@ -51,9 +54,9 @@ impl Store {
         file: [false; BLOBS],
         row: [[false; BLOBS]; NAMESPACES],
         tombstones: [0; BLOBS],
-        image: false,
+        image: None,
         lease: None,
-        whole: false,
+        whole: [false; NAMESPACES],
         writer: Writer::Idle,
         remover: Remover::Idle,
         collection: Collection::Idle,
@@ -66,7 +69,8 @@ impl Store {
     }
 
     fn is_locked(&self, blob: usize) -> bool {
-        matches!(self.writer, Writer::Wrote(_, held) if held == blob) || self.remover == Remover::Looked(blob)
+        matches!(self.writer, Writer::Wrote(_, held) if held == blob)
+            || matches!(self.remover, Remover::Looked { batch, .. } if batch[blob])
     }
 
     fn is_owned(&self, blob: usize) -> bool {
@@ -78,8 +82,8 @@ impl Store {
         if !self.is_owned(blob) {
             self.tombstones[blob] += 1;
         }
-        if namespace == 0 && blob == 0 {
-            self.whole = false;
+        if blob == 0 {
+            self.whole[namespace] = false;
         }
     }
 
@@ -93,7 +97,12 @@ impl Store {
 
     fn reachable(&self) -> Rows {
         let mut roots = [[false; BLOBS]; NAMESPACES];
-        roots[0] = [self.image, self.lease == Some(true)];
+        if let Some((namespace, kept)) = self.lease {
+            roots[namespace] = kept;
+        }
+        if let Some(namespace) = self.image {
+            roots[namespace][0] = true;
+        }
         self.closure(roots)
     }
 
@@ -121,28 +130,37 @@ impl Store {
     fn remover_steps(&self, steps: &mut Vec<(&'static str, Self)>) {
         match self.remover {
             Remover::Idle => {
-                for blob in (0..BLOBS).filter(|&blob| self.tombstones[blob] > 0 && !self.is_locked(blob)) {
-                    let owned = self.is_owned(blob);
-                    let remover = if owned { Remover::Removed(blob) } else { Remover::Looked(blob) };
-                    steps.push(("the remover looks", Self { remover, ..*self }));
+                let may_take = |blob: usize| self.tombstones[blob] > 0 && !self.is_locked(blob);
+                for batch in [[true, false], [false, true], [true, true]] {
+                    if (0..BLOBS).all(|blob| !batch[blob] || may_take(blob)) {
+                        let doomed = std::array::from_fn(|blob| batch[blob] && !self.is_owned(blob));
+                        let next = Self { remover: looked(batch, doomed), ..*self };
+                        steps.push(("the remover locks some and looks", next));
+                    }
                 }
             }
-            Remover::Looked(blob) => {
-                let mut next = Self { remover: Remover::Removed(blob), ..*self };
-                next.file[blob] = false;
-                steps.push(("the remover removes the bytes", next));
+            Remover::Looked { batch, doomed } => {
+                for blob in (0..BLOBS).filter(|&blob| doomed[blob]) {
+                    let mut doomed = doomed;
+                    doomed[blob] = false;
+                    let mut next = Self { remover: looked(batch, doomed), ..*self };
+                    next.file[blob] = false;
+                    steps.push(("the remover removes the bytes", next));
+                }
             }
-            Remover::Removed(blob) => {
+            Remover::Removed(batch) => {
                 let mut next = Self { remover: Remover::Idle, ..*self };
-                next.tombstones[blob] -= 1;
-                steps.push(("the remover clears the tombstone", next));
+                for blob in (0..BLOBS).filter(|&blob| batch[blob]) {
+                    next.tombstones[blob] -= 1;
+                }
+                steps.push(("the remover clears the tombstones", next));
             }
         }
     }
 
     fn writer_steps(&self, steps: &mut Vec<(&'static str, Self)>) {
         let Writer::Wrote(namespace, blob) = self.writer else {
-            for (namespace, blob) in [(0, 0), (0, 1), (1, 1)] {
+            for (namespace, blob) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                 // A third tombstone for the same bytes would show nothing that two do not.
                 let is_bounded = self.tombstones[blob] < 2;
                 if !self.row[namespace][blob] && !self.is_locked(blob) && is_bounded {
@@ -156,10 +174,12 @@ impl Store {
         let mut next = Self { writer: Writer::Idle, ..*self };
         next.row[namespace][blob] = true;
         next.touch(namespace, blob);
-        next.whole |= next.row[0] == [true; BLOBS];
+        next.whole[namespace] |= next.row[namespace] == [true; BLOBS];
         steps.push(("the row is written", next));
-        if (namespace, blob) == (0, 1) && next.lease.is_some() {
-            next.lease = Some(true);
+        if let Some((of, kept)) = &mut next.lease
+            && *of == namespace
+        {
+            kept[blob] = true;
             steps.push(("the row is written under the lease", next));
         }
     }
@@ -170,24 +190,30 @@ impl Store {
             change(&mut next);
             (name, next)
         };
-        if self.image {
-            steps.push(step("the image is deleted", &|next| next.image = false));
-        } else if self.row[0][0] {
-            steps.push(step("an image is made", &|next| {
-                next.image = true;
-                next.touch(0, 0);
-            }));
+        if self.image.is_some() {
+            steps.push(step("the image is deleted", &|next| next.image = None));
         }
-        match self.lease {
-            None => steps.push(step("a lease is made", &|next| next.lease = Some(false))),
-            Some(keeps) => {
-                steps.push(step("the lease is deleted", &|next| next.lease = None));
-                if self.row[0][1] && !keeps {
-                    steps.push(step("the lease is given a blob", &|next| {
-                        next.lease = Some(true);
-                        next.touch(0, 1);
-                    }));
-                }
+        for namespace in 0..NAMESPACES {
+            if self.image.is_none() && self.row[namespace][0] {
+                steps.push(step("an image is made", &|next| {
+                    next.image = Some(namespace);
+                    next.touch(namespace, 0);
+                }));
+            }
+            if self.lease.is_none() {
+                let lease = Some((namespace, [false; BLOBS]));
+                steps.push(step("a lease is made", &|next| next.lease = lease));
+            }
+        }
+        if let Some((namespace, kept)) = self.lease {
+            steps.push(step("the lease is deleted", &|next| next.lease = None));
+            for blob in (0..BLOBS).filter(|&blob| self.row[namespace][blob] && !kept[blob]) {
+                let mut kept = kept;
+                kept[blob] = true;
+                steps.push(step("the lease is given a blob", &|next| {
+                    next.lease = Some((namespace, kept));
+                    next.touch(namespace, blob);
+                }));
             }
         }
     }
@@ -207,6 +233,34 @@ impl Store {
         let marked = self.reachable();
         Self { collection: sweeping(grey, marked, self.row), ..*self }
     }
+
+    /// The same with the names of the namespaces exchanged.
+    fn exchanged(&self) -> Self {
+        let other = |namespace: usize| NAMESPACES - 1 - namespace;
+        let mut next = *self;
+        next.row.reverse();
+        next.whole.reverse();
+        next.image = self.image.map(other);
+        next.lease = self.lease.map(|(namespace, kept)| (other(namespace), kept));
+        if let Writer::Wrote(namespace, blob) = self.writer {
+            next.writer = Writer::Wrote(other(namespace), blob);
+        }
+        match &mut next.collection {
+            Collection::Idle => {}
+            Collection::Gathering { grey } => grey.reverse(),
+            Collection::Sweeping { grey, marked, left } => {
+                grey.reverse();
+                marked.reverse();
+                left.reverse();
+            }
+        }
+        next
+    }
+}
+
+/// The locks are given back when the last bytes are gone.
+fn looked(batch: [bool; BLOBS], doomed: [bool; BLOBS]) -> Remover {
+    if doomed.contains(&true) { Remover::Looked { batch, doomed } } else { Remover::Removed(batch) }
 }
 
 /// Marks matter only for what is left: states that differ in nothing else are one.
@@ -218,6 +272,11 @@ fn sweeping(grey: Rows, mut marked: Rows, left: Rows) -> Collection {
 }
 
 impl World for Store {
+    /// Nothing tells the namespaces apart but their names.
+    fn canonical(self) -> Self {
+        self.min(self.exchanged())
+    }
+
     fn steps(&self) -> Vec<(&'static str, Self)> {
         let mut steps = vec![("crash", self.crashed())];
         self.writer_steps(&mut steps);
@@ -240,13 +299,16 @@ impl World for Store {
                 return Err(format!("blob {blob} has a row and no bytes"));
             }
         }
-        if self.image && !self.row[0][0] {
+        if self.image.is_some_and(|namespace| !self.row[namespace][0]) {
             return Err("what an image names was removed".to_owned());
         }
-        if self.whole && self.row[0] == [true, false] {
+        if (0..NAMESPACES).any(|namespace| self.whole[namespace] && self.row[namespace] == [true, false]) {
             return Err("what was whole is not whole any more".to_owned());
         }
-        if self.lease == Some(true) && !self.row[0][1] {
+        let is_lost = |(namespace, kept): (usize, [bool; BLOBS])| {
+            (0..BLOBS).any(|blob| kept[blob] && !self.row[namespace][blob])
+        };
+        if self.lease.is_some_and(is_lost) {
             return Err("what a lease keeps was removed".to_owned());
         }
         Ok(())
@@ -276,5 +338,6 @@ impl World for Store {
 #[test]
 fn blobs_are_neither_lost_nor_forgotten_in_any_order_of_steps() {
     let states = explore(Store::EMPTY);
+    println!("{states} states");
     assert!(states > 10_000, "{states} states prove little");
 }
