@@ -44,6 +44,9 @@ pub(crate) struct Inner {
 /// The fewest names that a listing looks at in one go.
 const MIN_NAMES_AT_ONCE: usize = 128;
 
+/// What fails when a blob is gone and its labels are not.
+const DELETE_LABELS: &str = "delete the labels of";
+
 impl LocalStore {
     /// Opens the store below the folder `root` (absolute), which is made if it is not there. It blocks.
     ///
@@ -222,15 +225,14 @@ impl BlobWriter for LocalStore {
                     .and_then(|()| inner.disk.sync_folder(&inner.layout.blobs_of(digest.algorithm())))
                     .map_err(|error| blob::failure("delete", &digest, error))?;
                 inner.names.changed(&digest, false);
-                inner
-                    .forget_labels(&digest)
-                    .map_err(|error| blob::failure("delete the labels of", &digest, error))
+                inner.forget_labels(&digest).map_err(|error| blob::failure(DELETE_LABELS, &digest, error))
             })
         })
         .await
     }
 
-    /// One sync of the folder for all of them. If that fails, those that are gone may come back with a power cut.
+    /// One sync of the folder for all of them, and one of that of their labels. If the first fails, those that are gone may
+    /// come back with a power cut.
     async fn delete_all(&self, digests: &[Digest]) -> Vec<Result<()>> {
         let wanted = digests.to_vec();
         let removed = self.run(move |inner| Ok(remove_all(inner, &wanted))).await;
@@ -244,21 +246,37 @@ fn remove_all(inner: &Inner, digests: &[Digest]) -> Vec<Result<()>> {
     let remove = |digest: &Digest| {
         let path = inner.layout.blob(digest);
         inner.digests.hold(digest, || {
-            inner.disk.remove_file(&path).map_err(|error| blob::failure("delete", digest, error))
+            inner.disk.remove_file(&path).map_err(|error| blob::failure("delete", digest, error))?;
+            inner.names.changed(digest, false);
+            Ok(())
         })
     };
     let mut results: Vec<Result<()>> = digests.iter().map(remove).collect();
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512] {
+    for algorithm in Algorithm::ALL {
         let is_gone = |at: &usize| digests[*at].algorithm() == algorithm && results[*at].is_ok();
-        let gone: Vec<usize> = (0..digests.len()).filter(is_gone).collect();
+        let mut gone: Vec<usize> = (0..digests.len()).filter(is_gone).collect();
         if gone.is_empty() {
             continue;
         }
+        let mut fail = |at: usize, what: &str, failure: &io::Error| {
+            let error = io::Error::new(failure.kind(), failure.to_string());
+            results[at] = Err(blob::failure(what, &digests[at], error));
+        };
         if let Err(failure) = inner.disk.sync_folder(&inner.layout.blobs_of(algorithm)) {
-            for at in gone {
-                let error = io::Error::new(failure.kind(), failure.to_string());
-                results[at] = Err(blob::failure("delete", &digests[at], error));
-            }
+            gone.into_iter().for_each(|at| fail(at, "delete", &failure));
+            continue;
+        }
+        gone.retain(|&at| {
+            inner.remove_labels_of_absent(&digests[at]).unwrap_or_else(|failure| {
+                fail(at, DELETE_LABELS, &failure);
+                false
+            })
+        });
+        if gone.is_empty() {
+            continue;
+        }
+        if let Err(failure) = inner.disk.sync_folder(&inner.layout.labels_of(algorithm)) {
+            gone.into_iter().for_each(|at| fail(at, DELETE_LABELS, &failure));
         }
     }
     results
@@ -378,12 +396,28 @@ impl Inner {
 
     /// Durably: labels that came back with a power cut would be those of a blob that was committed anew without any.
     fn forget_labels(&self, digest: &Digest) -> io::Result<()> {
+        if self.remove_labels(digest)? {
+            self.disk.sync_folder(&self.layout.labels_of(digest.algorithm()))?;
+        }
+        Ok(())
+    }
+
+    /// The same, not yet durably, if nobody has committed the blob again meanwhile: the labels are that commit's then. Says
+    /// whether there were any.
+    fn remove_labels_of_absent(&self, digest: &Digest) -> io::Result<bool> {
+        self.digests.hold(digest, || match self.layout.blob(digest).symlink_metadata() {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.remove_labels(digest),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn remove_labels(&self, digest: &Digest) -> io::Result<bool> {
         let file = self.layout.labels(digest);
         if !self.keeps_labels || file.symlink_metadata().is_err() {
-            return Ok(());
+            return Ok(false);
         }
-        self.disk.remove_file(&file)?;
-        self.disk.sync_folder(&self.layout.labels_of(digest.algorithm()))
+        self.disk.remove_file(&file).map(|()| true)
     }
 
     /// The digests that names of files make.

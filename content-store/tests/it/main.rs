@@ -9,6 +9,7 @@
 mod cancellation;
 mod damage;
 mod faults;
+mod labels;
 mod layout;
 mod model;
 mod syncing;
