@@ -1,9 +1,12 @@
 //! The suites of the contracts through the daemon as it runs: each case asks over gRPC, in a namespace of its own.
 //!
+//! `rows` looks at single messages; with `CORTEN_TEST_PEER=containerd` it looks at containerd's.
+//!
 //! One daemon serves all cases of this process. Runners that give each case a process of its own get a daemon for each.
 
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
+mod rows;
 mod subject;
 
 use std::process::ExitCode;
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
     }
     // Before the cases: a daemon that a case started would live in the case's mount namespace.
     let daemon = Daemon::start_with(options()).unwrap();
-    server.is_at(daemon.address());
+    server.is_at(daemon.address(), daemon.root());
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.has_failed() {
         eprintln!("log of the daemon:\n{}", daemon.log());
@@ -42,7 +45,11 @@ fn main() -> ExitCode {
 }
 
 fn trials(server: &Server) -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = rows::trials(server);
+    if DaemonOptions::default().kind != Kind::Corten {
+        // The suites ask containerd in the tests of `proxy`, which know where it differs.
+        return trials;
+    }
     let content = content_suite::trials(Content::new(server));
     trials.extend(content.into_iter().map(|trial| trial.with_kind("content")));
     for snapshotter in ["overlayfs", "native"] {
@@ -58,5 +65,5 @@ fn options() -> DaemonOptions {
     let configuration = "[plugins.\"io.containerd.gc.v1.scheduler\"]\npause_threshold = 0.02\n\
                          deletion_threshold = 1000\nmutation_threshold = 1000\nschedule_delay = \"1h\"\n\
                          startup_delay = \"1h\"\n";
-    DaemonOptions { kind: Kind::Corten, configuration: configuration.to_owned(), ..DaemonOptions::default() }
+    DaemonOptions { configuration: configuration.to_owned(), ..DaemonOptions::default() }
 }

@@ -25,19 +25,29 @@ const LEASE: &str = "case";
 /// Where the daemon listens, once it does.
 #[derive(Clone, Default)]
 pub(crate) struct Server {
-    socket: Arc<OnceLock<PathBuf>>,
+    /// Where it listens, and its durable folder.
+    place: Arc<OnceLock<(PathBuf, PathBuf)>>,
     cases: Arc<AtomicUsize>,
 }
 
 impl Server {
-    pub(crate) fn is_at(&self, socket: PathBuf) {
-        self.socket.set(socket).unwrap();
+    pub(crate) fn is_at(&self, socket: PathBuf, root: PathBuf) {
+        self.place.set((socket, root)).unwrap();
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.place.get().unwrap().1.clone()
+    }
+
+    /// A connection, and a namespace that no other case has. It must be called inside a runtime.
+    pub(crate) fn connect(&self) -> (Connection, String) {
+        let connection = Connection::unix(&self.place.get().unwrap().0);
+        (connection, format!("case-{}", self.cases.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// A connection, and a namespace and a lease that no other case has.
     async fn enter(&self) -> Result<(Connection, Scope)> {
-        let connection = Connection::unix(self.socket.get().unwrap());
-        let namespace = format!("case-{}", self.cases.fetch_add(1, Ordering::Relaxed));
+        let (connection, namespace) = self.connect();
         let mut request = Request::new(CreateRequest { id: LEASE.to_owned(), ..CreateRequest::default() });
         request.metadata_mut().insert("containerd-namespace", namespace.parse().unwrap());
         LeasesClient::new(connection.channel()).create(request).await.map_err(from_status)?;
