@@ -31,8 +31,11 @@ pub struct Checkpoint {
 /// How long a checkpoint that cuts the log waits for readers, while the writer waits for it.
 const CUT_PATIENCE: Duration = Duration::from_millis(200);
 
-/// How often the thread looks whether there is room for the reserve again.
+/// How often the thread looks whether the reserve is there.
 const ROUND: Duration = Duration::from_secs(30);
+
+/// How often it looks whether there is room for one that is missing: the disk may fill again soon, and deletions need it then.
+const ROUND_WITHOUT_RESERVE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Checkpointer {
     pub(crate) start_bytes: u64,
@@ -87,11 +90,12 @@ impl Checkpointer {
     pub(crate) fn serve(core: &Arc<Core>) {
         let this = &core.checkpointer;
         loop {
+            let round = if core.reserve.is_missing() { ROUND_WITHOUT_RESERVE } else { ROUND };
             {
                 let mut state = this.state.lock().unwrap_or_else(PoisonError::into_inner);
                 while !state.wanted && !state.closed {
                     let (next, timeout) =
-                        this.changed.wait_timeout(state, ROUND).unwrap_or_else(PoisonError::into_inner);
+                        this.changed.wait_timeout(state, round).unwrap_or_else(PoisonError::into_inner);
                     state = next;
                     if timeout.timed_out() {
                         break;

@@ -35,6 +35,11 @@ impl Reserve {
         }
     }
 
+    /// Whether there should be one and is none.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.length > 0 && !self.path.exists()
+    }
+
     pub(crate) fn exists(&self) -> bool {
         self.length > 0 && self.path.exists()
     }

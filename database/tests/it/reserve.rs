@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use corten_database::{Database, Options};
@@ -31,6 +32,14 @@ impl Drop for SmallDisk {
 fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
+}
+
+fn wait_for(path: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !path.exists() {
+        assert!(Instant::now() < deadline, "waited 60 s for {}", path.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn is_root() -> bool {
@@ -80,7 +89,11 @@ fn on_a_full_disk_creations_are_refused_and_deletions_get_the_reserve() {
     assert!(i64::try_from(removed).unwrap() >= stored / 2, "everything acknowledged was there");
     assert_eq!(database.statistics().reserve_used, 1);
     put(&database, 1).wait().unwrap();
+    // Room comes back, and nothing is written: the reserve is made again, and not only after a restart.
+    mount_remount(folder.path(), MountFlags::empty(), c"size=8m").unwrap();
+    wait_for(&path.with_file_name("db.reserve"));
     drop(database);
+    std::fs::remove_file(path.with_file_name("db.reserve")).unwrap();
     mount_remount(folder.path(), MountFlags::empty(), c"size=9m").unwrap();
     let (database, report) = open(&path);
     assert!(report.health.is_healthy(), "{report:?}");

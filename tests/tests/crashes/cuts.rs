@@ -211,7 +211,7 @@ fn prepare(disk: &Path) -> Daemon {
 }
 
 /// A mount namespace for this thread and those that it begins: however this process ends, its mounts go with it.
-fn leave_mounts_to_the_kernel() {
+pub(crate) fn leave_mounts_to_the_kernel() {
     // SAFETY: descriptors stay shared; of this thread only the mounts and the working directory become its own.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;

@@ -1,4 +1,4 @@
-//! Crashes of the real daemon under load: it is killed, the power goes.
+//! Crashes of the real daemon under load, and other mishaps: it is killed, the power goes, the disk is full.
 //!
 //! Clients work and keep ledgers of what they were told, outside of the daemon. After a crash what was acknowledged is there, byte for
 //! byte, and of the rest nothing is there by halves.
@@ -10,6 +10,7 @@
 
 mod clients;
 mod cuts;
+mod full;
 mod kills;
 mod ledger;
 mod load;

@@ -32,6 +32,14 @@ impl Session {
         Self { connection, namespace: namespace.parse().unwrap() }
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     pub(crate) fn content(&self) -> ContentProxy {
         ContentProxy::new(&self.connection, Scope::new(&self.namespace))
     }
