@@ -94,6 +94,9 @@ pub(crate) async fn collect(metadata: &Metadata) -> Result<CollectionStats> {
     };
     metadata.pacer().begun();
     let result = run(metadata).await;
+    if let Some(hook) = &metadata.inner.after_collection {
+        hook();
+    }
     let mut state = collections.state();
     match &result {
         Ok(stats) => {

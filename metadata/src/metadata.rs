@@ -20,7 +20,7 @@ use crate::{
     locks::{HeldKeys, KeyLocks},
     open,
     resources::Collectible,
-    schema::{VERSION_1, VERSION_2},
+    schema::{VERSION_1, VERSION_2, VERSION_3},
     sequence::Sequence,
     touched::Touched,
     view::View,
@@ -29,6 +29,7 @@ use crate::{
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration::sql("namespaces and what is in them", VERSION_1),
     Migration::sql("things that others look after", VERSION_2),
+    Migration::sql("what filters look at of containers", VERSION_3),
 ];
 
 /// The store. Cheap to clone; every clone is the same store.
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) folders: Vec<std::path::PathBuf>,
     pub(crate) disk: Disk,
     pub(crate) sweep_batch: Duration,
+    pub(crate) after_collection: Option<Arc<dyn Fn() + Send + Sync>>,
     pub(crate) collections: Collections,
     pub(crate) touched: Arc<Touched>,
     pub(crate) health: Mutex<Health>,
@@ -92,6 +94,7 @@ impl Metadata {
                 folders: options.folders,
                 disk: options.disk,
                 sweep_batch: options.sweep_batch,
+                after_collection: options.after_collection,
                 collections: Collections::default(),
                 touched: Arc::new(Touched::default()),
                 health: Mutex::new(report.health.clone()),

@@ -40,6 +40,9 @@ pub struct Options {
     /// How long one batch of a sweep may keep the writer at the most. It takes about as long as a commit usually does,
     /// within this.
     pub sweep_batch: Duration,
+    /// Is called on a task of the runtime after each collection, which freed the memory that its graph took. It must not
+    /// block.
+    pub after_collection: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Whether what a crash left is set right at open. Without it rows and bytes stay as they are, whatever they say of each
     /// other: for programs that look for damage.
     pub reconcile: bool,
@@ -66,6 +69,7 @@ impl Options {
             schedule: corten_gc::Schedule::default(),
             automatic: true,
             sweep_batch: Duration::from_millis(5),
+            after_collection: None,
             reconcile: true,
             doubts: Vec::new(),
             folders: Vec::new(),

@@ -70,11 +70,20 @@ pub(crate) fn exists(connection: &Connection, text: &str, params: impl Params) -
 /// # Errors
 /// `DataLoss` if its checksum is wrong.
 pub(crate) fn get<T: Record>(connection: &Connection, keys: &[&str]) -> Result<Option<T>> {
+    get_raw(connection, keys, |raw: &Raw<'_, T>| raw.decode())
+}
+
+/// What `take` makes of the row with this key, whose checksum is right.
+pub(crate) fn get_raw<T: Record, U>(
+    connection: &Connection,
+    keys: &[&str],
+    take: impl Fn(&Raw<'_, T>) -> Result<U>,
+) -> Result<Option<U>> {
     let text =
         format!("SELECT {}, checksum FROM {} WHERE {}", columns::<T>(), T::TABLE, key_equals::<T>(T::KEYS));
     let mut found = None;
     query(connection, &text, params_from_iter(keys), |row| {
-        found = Some(Raw::<T>::read(row)?.and_then(|raw| raw.decode()));
+        found = Some(Raw::<T>::read(row)?.and_then(|raw| take(&raw)));
         Ok(())
     })?;
     found.transpose()

@@ -17,8 +17,6 @@ CREATE TABLE containers (
     extensions BLOB NOT NULL, labels TEXT NOT NULL,
     created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (namespace, id));
-CREATE INDEX containers_in_short ON containers
-    (namespace, id, image, runtime, labels, snapshotter, snapshot_key);
 CREATE TABLE sandboxes (
     namespace TEXT NOT NULL, id TEXT NOT NULL, sandboxer TEXT NOT NULL, runtime TEXT NOT NULL,
     options_type TEXT, options BLOB, spec_type TEXT, spec BLOB,
@@ -62,3 +60,13 @@ CREATE TABLE resources (
     labels TEXT NOT NULL, data BLOB, created_at INTEGER NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (namespace, kind, name)) WITHOUT ROWID;
 ";
+
+/// The statements from version 2 to version 3. Databases of version 2 that have the index already were made between two
+/// releases.
+pub(crate) const VERSION_3: &str = "
+CREATE INDEX IF NOT EXISTS containers_in_short ON containers
+    (namespace, id, image, runtime, labels, snapshotter, snapshot_key);
+";
+
+#[cfg(test)]
+mod tests;

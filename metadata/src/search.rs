@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, ops::ControlFlow};
 
 use corten_database::rusqlite::{Connection, types::ValueRef};
 use corten_filter::{Fields, Filters};
-use corten_types::Result;
+use corten_types::{Error, Result};
 use serde::{
     Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -55,7 +55,11 @@ pub(crate) fn list<T: Searchable>(
         })?;
         for id in &wanted {
             let keys: Vec<&str> = prefix.iter().copied().chain([id.as_str()]).collect();
-            found.extend(row::get::<T>(connection, &keys)?);
+            // The index has no checksum of its own: what it says must be what the row says.
+            let record = row::get_raw(connection, &keys, |raw: &Raw<'_, T>| {
+                filters.matches(&Undecoded::<T>::new(raw.columns())).then(|| raw.decode()).transpose()
+            })?;
+            found.push(record.flatten().ok_or_else(|| disagreement::<T>(index, &keys))?);
         }
         return Ok(found);
     }
@@ -66,6 +70,14 @@ pub(crate) fn list<T: Searchable>(
         Ok(if found.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     Ok(found)
+}
+
+fn disagreement<T: Searchable>(index: &str, keys: &[&str]) -> Error {
+    Error::data_loss(format!(
+        "metadata: the index {index} says something else than the row of {} in {}; `cortend fsck --repair` makes it anew",
+        keys.join("/"),
+        T::TABLE
+    ))
 }
 
 /// The columns of a row, of which those that no filter looks at may be missing.

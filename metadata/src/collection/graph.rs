@@ -4,14 +4,14 @@ use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::SystemTime};
 
 use corten_database::rusqlite::Connection;
 use corten_gc::Graph;
-use corten_types::{Error, Labels, Result};
+use corten_types::{Labels, Result};
 
 use super::{
     condition::{self, Conditional},
     edges,
 };
 use crate::{
-    Image, Lease, Sandbox,
+    Container, Image, Lease, Sandbox,
     node::{self, Kind, Node},
     row::{self, Record},
     tables::{BlobRow, In, IngestRow, ResourceRow, SnapshotRow},
@@ -122,25 +122,17 @@ impl Reader<'_> {
         })
     }
 
+    /// Whole rows, although `containers_in_short` has all that is needed: only rows have checksums, and a snapshot must not
+    /// go because an index is damaged.
     fn containers(&mut self) -> Result<()> {
-        let mut rows = Vec::new();
-        let text = "SELECT namespace, id, snapshotter, snapshot_key, labels FROM containers INDEXED BY containers_in_short";
-        row::query(self.connection, text, [], |row| {
-            let text = |at| row.get::<_, String>(at);
-            rows.push([text(0)?, text(1)?, text(2)?, text(3)?, text(4)?]);
-            Ok(())
-        })?;
-        for [namespace, id, snapshotter, key, labels] in rows {
-            let damaged =
-                |_| Error::data_loss(format!("metadata: the labels of container {id:?} are damaged"));
-            let labels: Labels = serde_json::from_str(&labels).map_err(damaged)?;
-            let namespace = self.name(&namespace);
-            let node = Node::new(Kind::Container, &namespace, id);
-            self.graph.root(node.clone());
-            edges::container(&namespace, &snapshotter, &key, &labels, &mut self.found);
-            self.connect(&node);
-        }
-        Ok(())
+        self.each(|reader, row: In<Container>| {
+            let namespace = reader.name(&row.namespace);
+            let Container { id, snapshotter, snapshot_key, labels, .. } = &row.record;
+            let node = Node::new(Kind::Container, &namespace, id.as_str());
+            reader.graph.root(node.clone());
+            edges::container(&namespace, snapshotter, snapshot_key, labels, &mut reader.found);
+            reader.connect(&node);
+        })
     }
 
     fn sandboxes(&mut self) -> Result<()> {

@@ -38,6 +38,7 @@ fn paths() -> Vec<Vec<&'static str>> {
 fn assert_same<T: Searchable, R: Fields>(record: &T, decoded: &R) {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch(schema::VERSION_1).unwrap();
+    connection.execute_batch(schema::VERSION_3).unwrap();
     row::insert(&connection, record).unwrap();
     row::scan_raw(&connection, &[], None, |raw: &Raw<'_, T>| {
         for path in paths() {
@@ -76,6 +77,7 @@ fn an_undecoded_container_has_the_fields_of_a_container() {
 fn a_list_has_what_matches_from_where_it_begins_to_its_limit() {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch(schema::VERSION_1).unwrap();
+    connection.execute_batch(schema::VERSION_3).unwrap();
     for number in 0..10 {
         let labels = Labels::from([("parity".to_owned(), (number % 2).to_string())]);
         let container = Container { id: format!("c{number}"), labels, ..Container::default() };
@@ -89,4 +91,31 @@ fn a_list_has_what_matches_from_where_it_begins_to_its_limit() {
     assert_eq!(ids(None, 2), ["c1", "c3"]);
     assert_eq!(ids(Some("c3"), 10), ["c5", "c7", "c9"]);
     assert_eq!(ids(None, 0), [""; 0]);
+}
+
+#[test]
+fn an_index_that_says_something_else_than_its_row_is_noticed() {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(schema::VERSION_1).unwrap();
+    connection.execute_batch(schema::VERSION_3).unwrap();
+    // What the index says of labels is the snapshotter.
+    let container =
+        Container { id: "c".to_owned(), snapshotter: r#"{"a":"x"}"#.to_owned(), ..Container::default() };
+    row::insert(&connection, &In { namespace: "ns".to_owned(), record: container }).unwrap();
+    connection
+        .execute_batch(
+            "DROP INDEX containers_in_short;
+             CREATE INDEX containers_in_short ON containers
+                 (namespace, id, image, runtime, snapshotter, labels, snapshot_key);
+             PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema
+                 SET sql = 'CREATE INDEX containers_in_short ON containers
+                     (namespace, id, image, runtime, labels, snapshotter, snapshot_key)'
+                 WHERE name = 'containers_in_short';
+             PRAGMA writable_schema = RESET;",
+        )
+        .unwrap();
+    let wrong = Filters::parse(&["labels.a==x"]).unwrap();
+    let listed: Result<Vec<In<Container>>> = list(&connection, &["ns"], None, 10, &wrong);
+    assert_eq!(listed.unwrap_err().kind(), corten_types::ErrorKind::DataLoss);
 }

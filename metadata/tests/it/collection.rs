@@ -1,6 +1,12 @@
 //! What lives and what goes (G07-G28).
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use corten_content_store::{BlobReader, BlobWriter, CommitOptions, IngestCatalog, IngestOptions, Ingester};
 use corten_metadata::{Container, Image, MetadataEvent, Resource, Runtime, View};
@@ -385,4 +391,17 @@ async fn conditional_references_keep_snapshots_that_were_used_as_they_say() {
     view.images().delete("image", None).await.unwrap();
     fixture.metadata.collect().await.unwrap();
     assert_eq!(fixture.snapshotter.short_names(), [""; 0], "a condition keeps nothing by itself");
+}
+
+#[tokio::test]
+async fn who_asks_for_it_is_told_that_a_collection_has_ended() {
+    let mut fixture = Fixture::new().await;
+    let ended = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&ended);
+    let count = move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    };
+    fixture.reopen(|options| options.after_collection = Some(Arc::new(count))).await;
+    fixture.metadata.collect().await.unwrap();
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
 }
