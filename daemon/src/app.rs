@@ -118,6 +118,7 @@ impl App {
         let workspace = mounts::workspace(&root, &state, &disk, &mut plugins)?;
         let inspectors = trees.inspectors();
         let publisher = Arc::new(EventBridge::new(exchange.clone()));
+        let memory_freed = Arc::new(Notify::new());
         let metadata = stores::metadata(
             &root,
             &disk,
@@ -127,6 +128,7 @@ impl App {
             shared_content,
             &collection,
             publisher,
+            memory_freed.clone(),
             &mut plugins,
         )
         .await?;
@@ -181,7 +183,6 @@ impl App {
         let observer = tasks.clone();
         let forwarder =
             Forwarder::new(exchange.clone()).with_observer(move |envelope| observer.observe(envelope));
-        let memory_freed = Arc::new(Notify::new());
         let told = memory_freed.clone();
         let served = Grpc::builder()
             .after_bulk(move || told.notify_one())

@@ -1,7 +1,7 @@
 //! Gives freed memory back to the system.
 //!
 //! The allocator keeps what large requests freed, in every thread's arena. Nothing here has much to do with it when the daemon is
-//! idle, so it is asked to give it back after each such request.
+//! idle, so it is asked to give it back after each such request, and after each collection.
 
 use std::{sync::Arc, time::Duration};
 

@@ -14,6 +14,7 @@ use corten_metadata::{Collectible, ContentSharing, EventSink, Health, Metadata};
 use corten_snapshotter::{Driver, Inspector, LocalSnapshotter, OpenReport, Snapshotter};
 use corten_snapshotter_native::NativeSnapshotter;
 use corten_snapshotter_overlay::OverlaySnapshotter;
+use tokio::sync::Notify;
 
 use crate::{
     config::{CollectionSettings, OverlaySettings},
@@ -153,6 +154,7 @@ pub(crate) async fn metadata(
     shared_content: bool,
     collection: &CollectionSettings,
     events: Arc<dyn EventSink>,
+    memory_freed: Arc<Notify>,
     plugins: &mut Plugins,
 ) -> anyhow::Result<Metadata> {
     let path = metadata_path(root);
@@ -167,6 +169,7 @@ pub(crate) async fn metadata(
     options.disk = disk.clone();
     options.content_sharing = if shared_content { ContentSharing::Shared } else { ContentSharing::Isolated };
     options.events = events;
+    options.after_collection = Some(Arc::new(move || memory_freed.notify_one()));
     options.schedule = schedule(collection);
     let metadata = Metadata::open(options).await.context("open the metadata database")?;
     let policy = if shared_content { "shared" } else { "isolated" };
