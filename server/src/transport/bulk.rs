@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A request that moved so many bytes is a large one.
-pub const BULK_BYTES: u64 = 8 << 20;
+pub const BULK_BYTES: u64 = 1 << 20;
 
 /// A request that took so long is a large one, too: an unpack moves few bytes over the wire.
 pub const BULK_TIME: Duration = Duration::from_secs(1);
