@@ -37,7 +37,15 @@ pub enum LockError {
 /// two different files of the same name. The descriptor is not inherited by programs that are started.
 #[derive(Debug)]
 pub struct RootLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for RootLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a program that is being started by another thread has a copy of the descriptor until its
+        // `exec`, and the lock lasts as long as any copy. If this fails, closing gives it back.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl RootLock {
@@ -80,7 +88,7 @@ impl RootLock {
         // The text only serves the message above, so it is not synced.
         let text = format!("{who} (process {})\n", std::process::id());
         file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0)).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
@@ -92,5 +100,20 @@ fn holder_of(file: &File) -> String {
     match text.trim() {
         "" => "another process".to_owned(),
         text => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = RootLock::acquire(folder.path(), "first").unwrap();
+        let _inherited = lock.file.try_clone().unwrap();
+        assert!(matches!(RootLock::acquire(folder.path(), "second"), Err(LockError::Held { .. })));
+        drop(lock);
+        RootLock::acquire(folder.path(), "second").unwrap();
     }
 }

@@ -94,6 +94,7 @@ impl Repair<'_> {
                 Ok(Some(format!("its rows say {size_bytes} now")))
             }
             (Kind::IngestMissing, Thing::Ingest { namespace, key }) => {
+                let Some(_hold) = self.store.metadata.hold_ingest(namespace, key) else { return Ok(None) };
                 self.store.metadata.forget_ingest(namespace, key).await?;
                 Ok(Some("its row was dropped".to_owned()))
             }

@@ -110,8 +110,10 @@ impl Run<'_, '_> {
         });
         let mut missing = Vec::new();
         for ingest in rows {
-            // It may have become a blob, or been aborted, meanwhile; then its row is gone as well.
+            // It may have become a blob, or been aborted, meanwhile; then its row is gone as well. Whoever has it open may
+            // be between the two.
             let (namespace, backend_ref) = (&ingest.namespace, &ingest.backend_ref);
+            let Some(_hold) = self.store.metadata.hold_ingest(namespace, &ingest.key) else { continue };
             let is_there = match self.store.content.ingest_status(backend_ref).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => false,
                 status => status.map(|_| true)?,

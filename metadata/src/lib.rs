@@ -39,7 +39,7 @@ pub use corten_database::{Health, Histogram, Statistics as DatabaseStatistics};
 pub use images::Images;
 pub use inspect::{DamagedRow, Page, RowKey, Stored, Table};
 pub use leases::Leases;
-pub use mend::Hold;
+pub use mend::{Hold, IngestHold};
 pub use metadata::Metadata;
 pub use namespaces::Namespaces;
 pub use options::{ContentSharing, Options};

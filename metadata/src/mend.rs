@@ -7,7 +7,7 @@ use crate::{
     DamagedRow, Lease, Metadata, MetadataEvent, NamespaceInfo, Resource, Stored,
     change::Change,
     inspect,
-    locks::KeyGuard,
+    locks::{HeldKey, KeyGuard},
     metadata::blocking,
     node::{Kind, Node},
     open::RECOVERED,
@@ -24,7 +24,20 @@ pub struct Hold {
     _guard: KeyGuard,
 }
 
+/// Keeps an ingest from being opened until it is dropped.
+#[derive(Debug)]
+pub struct IngestHold {
+    _held: HeldKey,
+}
+
 impl Metadata {
+    /// Holds the ref of an ingest. `None` if somebody has it open, who may be between its bytes and its row.
+    #[must_use]
+    pub fn hold_ingest(&self, namespace: &str, key: &str) -> Option<IngestHold> {
+        let held = self.held_refs().hold(format!("{namespace}/{key}")).ok()?;
+        Some(IngestHold { _held: held })
+    }
+
     /// Holds a digest: no commit that expects it and no removal goes on meanwhile.
     pub async fn hold_blob(&self, digest: &Digest) -> Hold {
         Hold { _guard: self.digest_locks().lock(digest.as_str()).await }

@@ -37,7 +37,8 @@ const BLOB_MODE: u32 = 0o444;
 /// What the caller holds. The work is done by [`Writer`] on a blocking thread, which goes on when a call is dropped.
 pub(crate) struct LocalIngest {
     status: Arc<Mutex<IngestStatus>>,
-    writer: Arc<Mutex<Writer>>,
+    /// A fair lock: a call that was given up comes before the next one.
+    writer: Arc<tokio::sync::Mutex<Writer>>,
 }
 
 /// The ingest itself. It holds the lock on the key.
@@ -78,8 +79,10 @@ impl LocalIngest {
         {
             return Err(Error::already_exists(format!("blob {expected}")));
         }
-        Writer::open(inner, key, options, guard)
-            .map(|writer| Self { status: Arc::clone(&writer.status), writer: Arc::new(Mutex::new(writer)) })
+        Writer::open(inner, key, options, guard).map(|writer| Self {
+            status: Arc::clone(&writer.status),
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
+        })
     }
 
     /// The digest, unless a call that was given up still works. It does not block: what is hashed was hashed by the writes.
@@ -92,9 +95,8 @@ impl LocalIngest {
         &self,
         action: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let writer = Arc::clone(&self.writer);
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
         blocking(move || {
-            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             writer.check_open()?;
             action(&mut writer)
         })
