@@ -7,6 +7,9 @@ use crate::{
     Event, Finding, Kind, Rebuilt, RepairOptions, Scope, Severity, Store, accept, check, rebuild, repair,
 };
 
+/// How often rows are looked at again after a repair.
+const MORE_PASSES: usize = 4;
+
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
@@ -94,6 +97,9 @@ pub async fn run(store: &Store, request: &Request, sink: &mut (dyn FnMut(Step) +
             }
         };
         findings = repair(store, report, options, &mut tell).await?.findings;
+        if request.scope.rows {
+            repair_what_was_hidden(store, &request.scope, options, &mut findings, &mut tell).await?;
+        }
     }
     if request.accept {
         let released = accept(store).await?;
@@ -111,4 +117,34 @@ pub async fn run(store: &Store, request: &Request, sink: &mut (dyn FnMut(Step) +
         }
     }
     Ok(summary)
+}
+
+/// What is repaired may have hidden damage: rows that stood on a row that is gone now. Looks at the rows until they are clean.
+async fn repair_what_was_hidden(
+    store: &Store,
+    scope: &Scope,
+    options: RepairOptions,
+    findings: &mut Vec<Finding>,
+    tell: &mut (dyn FnMut(Event) + Send),
+) -> Result<()> {
+    let rows = Scope { blobs: false, trees: false, ..scope.clone() };
+    for _ in 0..MORE_PASSES {
+        if !findings.iter().any(|finding| finding.mended) {
+            return Ok(());
+        }
+        let report = check(store, &rows, &mut |_| {}).await?;
+        if report.is_clean() {
+            return Ok(());
+        }
+        let repaired = repair(store, report, options, tell).await?.findings;
+        let mended: Vec<_> = repaired.into_iter().filter(|finding| finding.mended).collect();
+        if mended.is_empty() {
+            return Ok(());
+        }
+        findings.retain(|old| {
+            !mended.iter().any(|new| new.kind == old.kind && new.thing.to_string() == old.thing.to_string())
+        });
+        findings.extend(mended);
+    }
+    Ok(())
 }

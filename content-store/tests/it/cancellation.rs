@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use corten_content_store::{BlobReader, CommitOptions, IngestOptions, Ingester};
+use corten_content_store::{BlobReader, CommitOptions, IngestCatalog, IngestOptions, Ingester};
 use corten_types::ErrorKind;
 
 use crate::{open, sha256};
@@ -62,4 +62,16 @@ async fn the_key_of_an_open_that_is_given_up_becomes_free() {
         assert!(Instant::now() < deadline, "the key stays locked");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+#[tokio::test]
+async fn an_ingest_that_nobody_holds_is_aborted() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let mut ingest = store.ingest("k", IngestOptions::default()).await.unwrap();
+    ingest.write("abc".into()).await.unwrap();
+    drop(ingest);
+    store.abort("k").await.unwrap();
+    assert_eq!(store.ingest_status("k").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.ingest("k", IngestOptions::default()).await.unwrap().status().offset_bytes, 0);
 }

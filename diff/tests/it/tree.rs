@@ -14,15 +14,21 @@ use std::{
 pub(crate) type Tree = BTreeMap<String, String>;
 
 pub(crate) fn describe(root: &Path) -> Tree {
+    describe_without(root, None)
+}
+
+/// The same without one file or directory and what is below it, which others may be changing.
+pub(crate) fn describe_without(root: &Path, left_out: Option<&Path>) -> Tree {
     let mut tree = Tree::new();
     let mut first_names = BTreeMap::new();
-    add(root, Path::new(""), &mut tree, &mut first_names).unwrap();
+    add(root, Path::new(""), left_out, &mut tree, &mut first_names).unwrap();
     tree
 }
 
 fn add(
     root: &Path,
     below: &Path,
+    left_out: Option<&Path>,
     tree: &mut Tree,
     first_names: &mut BTreeMap<u64, String>,
 ) -> io::Result<()> {
@@ -30,6 +36,9 @@ fn add(
     names.sort();
     for name in names {
         let path = below.join(name);
+        if left_out == Some(path.as_path()) {
+            continue;
+        }
         let shown = path.as_os_str().as_bytes().escape_ascii().to_string();
         let full = root.join(&path);
         let data = fs::symlink_metadata(&full)?;
@@ -62,7 +71,7 @@ fn add(
         }
         tree.insert(shown, text);
         if kind.is_dir() {
-            add(root, &path, tree, first_names)?;
+            add(root, &path, left_out, tree, first_names)?;
         }
     }
     Ok(())
