@@ -11,7 +11,7 @@ use std::{
 use corten_fsck::{Kind, RepairOptions, Report, Request};
 use corten_metadata::Table;
 use corten_types::{ErrorKind, Result};
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
     damage::{Damage, Target, Way},
@@ -43,9 +43,12 @@ async fn rows_of(world: &World) -> Result<String> {
     Ok(found)
 }
 
+/// The damages of an ordinary run: those that once showed damage which a repair had hidden. `cargo xtask soak` draws new ones.
+const SEED: u64 = 6_363_430_969_931_180_013;
+
 #[test]
 fn random_damage_is_found_deletes_nothing_and_is_mended() {
-    let seed = number("CORTEN_TEST_SEED").unwrap_or_else(|| rand::rng().random());
+    let seed = number("CORTEN_TEST_SEED").unwrap_or(SEED);
     let rounds = number("CORTEN_TEST_DAMAGES").map_or(DAMAGES, |count| usize::try_from(count).unwrap());
     println!("CORTEN_TEST_SEED={seed} CORTEN_TEST_DAMAGES={rounds}");
     let (worlds, wholes) = runtime().block_on(async {
