@@ -97,6 +97,15 @@ impl Image {
         Self::write(folder, name, &layers)
     }
 
+    /// Makes an image of these archives, the lowest first.
+    ///
+    /// # Errors
+    /// If `folder` cannot be written.
+    pub fn of_layers(folder: &Path, name: &str, archives: &[Vec<u8>]) -> anyhow::Result<Self> {
+        let layers: Vec<_> = archives.iter().map(|plain| pack(plain)).collect::<anyhow::Result<_>>()?;
+        Self::write(folder, name, &layers)
+    }
+
     fn write(folder: &Path, name: &str, layers: &[Layer]) -> anyhow::Result<Self> {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -164,11 +173,13 @@ struct Layer {
 fn layer(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>) -> anyhow::Result<()>) -> anyhow::Result<Layer> {
     let mut builder = tar::Builder::new(Vec::new());
     fill(&mut builder)?;
-    let plain = builder.into_inner()?;
-    let diff_id = format!("sha256:{}", sha256(&plain));
+    pack(&builder.into_inner()?)
+}
+
+fn pack(plain: &[u8]) -> anyhow::Result<Layer> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(&plain)?;
-    Ok(Layer { bytes: encoder.finish()?, diff_id })
+    encoder.write_all(plain)?;
+    Ok(Layer { bytes: encoder.finish()?, diff_id: format!("sha256:{}", sha256(plain)) })
 }
 
 fn append<W: Write>(builder: &mut tar::Builder<W>, entry: &Entry<'_>) -> anyhow::Result<()> {

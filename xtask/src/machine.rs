@@ -28,6 +28,7 @@ pub(crate) const DEMO: &[Package] = &[
 pub(crate) const TEST: &[Package] = &[
     package("docker-registry", "/usr/bin/docker-registry"),
     package("umoci", "/usr/bin/umoci"),
+    package("libarchive-tools", "/usr/bin/bsdtar"),
     package("python3-grpcio", "/usr/share/doc/python3-grpcio"),
     package("iproute2", "/usr/share/doc/iproute2"),
     package("e2fsprogs", "/sbin/mkfs.ext4"),
