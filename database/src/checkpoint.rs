@@ -28,7 +28,7 @@ pub struct Checkpoint {
     pub copied_pages: u64,
 }
 
-/// How long a checkpoint that cuts the log waits for readers, while the writer waits for it.
+/// How long a checkpoint that has the log begun anew waits for readers, while the writer waits for it.
 const CUT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How often the thread looks whether the reserve is there.
@@ -55,8 +55,10 @@ struct State {
 pub(crate) enum Mode {
     /// Copies what no reader holds back; nobody waits for it.
     Passive,
-    /// Copies everything and cuts the log to nothing; the writer waits.
-    Truncate,
+    /// Copies everything, so that the next commit begins the log anew and cuts it; the writer waits.
+    ///
+    /// Nothing ever cuts the log to nothing while the marker says `open`: one that is empty then was lost.
+    Restart,
 }
 
 impl Checkpointer {
@@ -115,7 +117,7 @@ impl Checkpointer {
         if core.wal_bytes() < self.start_bytes {
             return;
         }
-        let mode = if core.wal_bytes() >= self.limit_bytes { Mode::Truncate } else { Mode::Passive };
+        let mode = if core.wal_bytes() >= self.limit_bytes { Mode::Restart } else { Mode::Passive };
         let result = self.checkpoint(core, mode);
         let mut statistics = core.statistics();
         statistics.checkpoints += 1;
@@ -147,11 +149,9 @@ pub(crate) fn run(connection: &Connection, mode: Mode) -> Result<Checkpoint> {
     let what = "cannot copy the write-ahead log into the database";
     let statement = match mode {
         Mode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
-        Mode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+        Mode::Restart => "PRAGMA wal_checkpoint(RESTART)",
     };
-    connection
-        .busy_timeout(if mode == Mode::Truncate { CUT_PATIENCE } else { Duration::ZERO })
-        .doing(what)?;
+    connection.busy_timeout(if mode == Mode::Restart { CUT_PATIENCE } else { Duration::ZERO }).doing(what)?;
     let answer = connection.query_row(statement, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     connection.busy_timeout(connection::WRITER_PATIENCE).doing(what)?;
     let (busy, log_pages, copied_pages): (i64, i64, i64) = answer.doing(what)?;

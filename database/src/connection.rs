@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use corten_types::{Error, Result};
+use corten_types::Result;
 use rusqlite::{
     Connection, OpenFlags,
     config::DbConfig,
@@ -129,20 +129,6 @@ pub(crate) fn quick_check(connection: &Connection) -> Result<Option<String>> {
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .doing("cannot check the database")?;
     Ok((answer != "ok").then_some(answer))
-}
-
-/// Refuses a file that belongs to another program; an empty database passes.
-pub(crate) fn check_application(connection: &Connection, path: &Path) -> Result<()> {
-    let id: i64 = connection
-        .query_row("PRAGMA application_id", [], |row| row.get(0))
-        .doing("cannot read the application id")?;
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .doing("cannot read the schema")?;
-    if id == APPLICATION_ID || (id == 0 && tables == 0) {
-        return Ok(());
-    }
-    Err(Error::failed_precondition(format!("{} is a database of another program", path.display())))
 }
 
 /// Whether there is no table at all.

@@ -74,6 +74,11 @@ impl Core {
                 Ok(())
             };
             connection.wal_hook(Some(hook)).doing("cannot watch the length of the log")?;
+            // The commit that begins the log anew cuts what is longer.
+            let kept_bytes = i64::try_from(self.checkpointer.start_bytes).unwrap_or(i64::MAX);
+            connection
+                .pragma_update(None, "journal_size_limit", kept_bytes)
+                .doing("cannot bound the length of the log")?;
         }
         Ok(connection)
     }

@@ -17,7 +17,7 @@ use crate::{
     core::Core,
     error::{Doing, Refusal},
     job::Operation,
-    marker::{Marker, beside},
+    marker::{Marker, Schema, beside},
     open::{self, OpenReport, Opened},
     options::Options,
     queue::Queue,
@@ -36,6 +36,7 @@ pub struct Database {
     queue: Arc<Queue>,
     store_id: StoreId,
     generation: u64,
+    schema: usize,
     running: Mutex<Option<Running>>,
 }
 
@@ -84,6 +85,7 @@ impl Database {
             queue,
             store_id: report.store_id.clone(),
             generation: report.generation,
+            schema: report.schema,
             running: Mutex::new(Some(running)),
         };
         if !core.is_scripted() {
@@ -254,14 +256,18 @@ impl Database {
         self.core.readers.close();
         self.core.checkpointer.disconnect();
         let Some((connection, commits)) = ended else { return Ok(()) };
-        let done = checkpoint::run(&connection, Mode::Truncate)?;
+        let done = checkpoint::run(&connection, Mode::Restart)?;
         if done.busy {
             return Ok(());
         }
-        let marker =
-            Marker { store_id: self.store_id.clone(), generation: self.generation, closed_at: Some(commits) };
+        let marker = Marker {
+            store_id: self.store_id.clone(),
+            generation: self.generation,
+            schema: Some(Schema::Is(self.schema)),
+            closed_at: Some(commits),
+        };
         marker.write(&self.core.disk, &self.core.path)?;
-        // The log is empty and the marker says so: now SQLite may remove it.
+        // All of the log is in the database and the marker says so: now SQLite may remove it.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
             .and_then(|_| connection.close().map_err(|(_, error)| error))

@@ -6,13 +6,16 @@
 
 use std::{fs::File, io::Read, path::Path};
 
-use crate::marker::beside;
+use crate::{core::PAGE_BYTES, marker::beside};
 
 /// The header of the shared memory, of which there are two copies (the file format of SQLite's WAL-index, §2.1).
 const HEADER_BYTES: usize = 48;
 
 /// The header of the log (the file format of SQLite, §4.1).
 const LOG_HEADER_BYTES: usize = 32;
+
+/// The length of a log with one page: the least that a commit makes.
+pub(crate) const LEAST_LOG_BYTES: u64 = LOG_HEADER_BYTES as u64 + 24 + PAGE_BYTES;
 
 /// What the files said before they were opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod damage;
 mod database;
 mod error;
 mod evidence;
+mod identity;
 mod job;
 mod marker;
 mod migration;

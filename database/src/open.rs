@@ -11,8 +11,9 @@ use crate::{
     core::Core,
     damage::set_aside,
     error::is_damage,
-    evidence::Evidence,
-    marker::{Marker, beside},
+    evidence::{Evidence, LEAST_LOG_BYTES},
+    identity,
+    marker::{Marker, Schema, beside},
     migration::{self, Migration},
     record::{self, Record},
     schema,
@@ -87,12 +88,16 @@ pub(crate) fn open(core: &Core, migrations: &[Migration]) -> Result<Opened> {
         Err(error) if error.kind() == ErrorKind::ResourceExhausted => {}
         result => result?,
     }
-    let (connection, found) = match examine(core, migrations) {
+    let (connection, found) = match examine(core, migrations, marker.as_ref()) {
         Ok(examined) => examined,
-        Err(error) if is_damage(&error) || error.kind() == ErrorKind::DataLoss => {
+        Err(error)
+            if is_damage(&error)
+                || error.kind() == ErrorKind::DataLoss
+                || (marker.is_some() && identity::is_of_another_format(&error)) =>
+        {
             findings.doubts.push(error.chain());
             findings.set_aside = Some(set_aside(&core.disk, &core.path)?);
-            examine(core, migrations)?
+            examine(core, migrations, None)?
         }
         Err(error) => return Err(error),
     };
@@ -128,9 +133,16 @@ fn begin(
     let new_reason = (!findings.doubts.is_empty()).then(|| findings.doubts.join("; "));
     // In the log before the marker says so: a log that is lost or torn below this point is noticed next time.
     record::begin_generation(&connection, generation, new_reason.as_deref())?;
-    let open_marker = Marker { store_id: record.store_id.clone(), generation, closed_at: None };
-    open_marker.write(&core.disk, &core.path)?;
-    migration::run(&connection, migrations, schema_before)?;
+    let is_current = schema_before == migrations.len();
+    let schema = if is_current { Schema::Is } else { Schema::UpTo }(migrations.len());
+    let marker_now =
+        Marker { store_id: record.store_id.clone(), generation, schema: Some(schema), closed_at: None };
+    marker_now.write(&core.disk, &core.path)?;
+    if !is_current {
+        migration::run(&connection, migrations, schema_before)?;
+        let migrated = Marker { schema: Some(Schema::Is(migrations.len())), ..marker_now };
+        migrated.write(&core.disk, &core.path)?;
+    }
     let health = match record.quarantine.clone().or(new_reason) {
         None => Health::Healthy,
         Some(reason) => Health::Quarantine { reason, set_aside: findings.set_aside },
@@ -151,7 +163,7 @@ fn begin(
 ///
 /// It was written over itself before it was read, so that what a power cut leaves of it meanwhile is the same.
 fn settle_log(core: &Core, connection: &Connection) -> Result<()> {
-    match checkpoint::run(connection, Mode::Truncate) {
+    match checkpoint::run(connection, Mode::Restart) {
         Ok(done) if done.busy => {
             Err(Error::unavailable(format!("another program has {} open", core.path.display())))
         }
@@ -176,7 +188,8 @@ fn read_marker(core: &Core, findings: &mut Findings) -> Result<Option<Marker>> {
 fn judge_files(core: &Core, marker: Option<&Marker>, findings: &mut Findings) -> Result<()> {
     let length = |path: &Path| path.metadata().map(|metadata| metadata.len()).ok();
     let database = length(&core.path).filter(|length| *length > 0);
-    let has_log = length(&beside(&core.path, "-wal")).is_some();
+    let log = length(&beside(&core.path, "-wal"));
+    let has_log = log.is_some();
     match (database, marker) {
         (None, None) if !has_log => {}
         (None, _) => {
@@ -189,17 +202,23 @@ fn judge_files(core: &Core, marker: Option<&Marker>, findings: &mut Findings) ->
         (Some(_), Some(Marker { closed_at: None, .. })) if !has_log => {
             findings.doubts.push("the database was not closed and its write-ahead log is missing".to_owned());
         }
+        (Some(_), Some(marker)) if marker.promises_a_log() && log < Some(LEAST_LOG_BYTES) => {
+            findings.doubts.push("the database was not closed and its write-ahead log was cut".to_owned());
+        }
         (Some(_), _) => {}
     }
     Ok(())
 }
 
 /// Opens and checks; damage is an error of the kind `DataLoss`. The record is missing in an empty database.
-fn examine(core: &Core, migrations: &[Migration]) -> Result<(Connection, Option<Record>)> {
+fn examine(
+    core: &Core,
+    migrations: &[Migration],
+    marker: Option<&Marker>,
+) -> Result<(Connection, Option<Record>)> {
     let connection = core.open(Role::Writer)?;
-    connection::check_application(&connection, &core.path)?;
-    let version = migration::version_of(&connection)?;
-    migration::refuse_newer(&core.path, version, migrations.len())?;
+    identity::check_application(&connection, &core.path, migrations)?;
+    let version = identity::version(&connection, &core.path, migrations, marker)?;
     if let Some(finding) = connection::quick_check(&connection)? {
         return Err(Error::data_loss(format!("the database is damaged: {finding}")));
     }

@@ -90,7 +90,7 @@ impl Writer {
         self.connection.take().map(|connection| (connection, self.commits))
     }
 
-    /// Has the log copied when it is long, and cuts it here when the thread for that does not get to it.
+    /// Has the log copied when it is long, and here when the thread for that does not get to it.
     fn bound_log(&mut self) {
         let wal_bytes = self.core.wal_bytes();
         let checkpointer = &self.core.checkpointer;
@@ -106,7 +106,7 @@ impl Writer {
         self.cut_log_at = wal_bytes + checkpointer.limit_bytes;
         let Some(connection) = &self.connection else { return };
         // SQLite refuses a second checkpoint at once, without waiting, while the thread is in the middle of its own.
-        let result = checkpointer.alone(|| checkpoint::run(connection, Mode::Truncate));
+        let result = checkpointer.alone(|| checkpoint::run(connection, Mode::Restart));
         let mut statistics = self.core.statistics();
         statistics.checkpoints += 1;
         statistics.checkpoint_failures += u64::from(result.is_err());
