@@ -38,8 +38,9 @@ enum Log {
     Empty,
     /// Its header is whole.
     Begun { salts: [u8; 8] },
-    /// Its header is not whole, and something follows: the header is synced before that is written.
-    Damaged,
+    /// Its header is not whole, and something follows: the header is synced before that is written. While a log is begun
+    /// anew, what follows is the old one, all of which is in the database.
+    Damaged { is_begun_anew: bool },
 }
 
 impl Evidence {
@@ -52,7 +53,12 @@ impl Evidence {
     pub(crate) fn contradicts(self, database: &Path) -> Option<String> {
         let salts = match self.log {
             Log::Empty => return None,
-            Log::Damaged => return Some("the header of the write-ahead log is damaged".to_owned()),
+            Log::Damaged { is_begun_anew } => {
+                // The shared memory is that of the new log before its header is written.
+                let holds_nothing = self.committed.is_some_and(|committed| committed.frames == 0);
+                return (!is_begun_anew && !holds_nothing)
+                    .then(|| "the header of the write-ahead log is damaged".to_owned());
+            }
             Log::Begun { salts } => salts,
         };
         // After a power cut the shared memory may be that of an older log.
@@ -87,8 +93,18 @@ fn log(database: &Path) -> Log {
     }
     match salts(&bytes) {
         Some(salts) => Log::Begun { salts },
-        None => Log::Damaged,
+        None => Log::Damaged { is_begun_anew: is_begun_anew(&bytes) },
     }
+}
+
+/// Whether the second half of a header fits the first but for the number of the log, which is one higher: a power cut tore the
+/// header of the next log.
+fn is_begun_anew(header: &[u8]) -> bool {
+    let mut before = header.to_vec();
+    let Some(number) = before.get_mut(12..16) else { return false };
+    let number_now = u32::from_be_bytes([number[0], number[1], number[2], number[3]]);
+    number.copy_from_slice(&number_now.wrapping_sub(1).to_be_bytes());
+    salts(&before).is_some()
 }
 
 /// The salts of a header whose checksum is right.

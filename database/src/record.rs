@@ -1,6 +1,6 @@
 //! The tables that this crate keeps in the database for itself.
 
-use corten_types::{Error, Result};
+use corten_types::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
@@ -36,7 +36,14 @@ pub(crate) fn read(connection: &Connection) -> Result<Option<Record>> {
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )
         .optional()
-        .doing("cannot read the record of the database")?;
+        .doing("cannot read the record of the database")
+        .map_err(|error| match error.kind() {
+            // The statement is right: what it finds is not the table that it was written for.
+            ErrorKind::Internal => {
+                Error::data_loss("the record of the database is damaged").with_source(error)
+            }
+            _ => error,
+        })?;
     let Some((store_id, generation, commits, quarantine)) = record else {
         return Err(Error::data_loss("the record of the database is missing"));
     };

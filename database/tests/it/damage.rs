@@ -178,6 +178,52 @@ fn a_damaged_application_id_or_schema_version_is_damage_and_no_reason_to_refuse(
 }
 
 #[test]
+fn a_damaged_statement_of_our_own_table_is_damage_and_no_reason_to_refuse() {
+    for word in ["quarantine TEXT", "commits INTEGER NOT", "corten_database"] {
+        let (_folder, path) = closed();
+        let mut bytes = fs::read(&path).unwrap();
+        let places: Vec<usize> = (0..4096).filter(|at| bytes[*at..].starts_with(word.as_bytes())).collect();
+        assert!(!places.is_empty(), "{word}");
+        places.into_iter().for_each(|at| bytes[at] ^= 1);
+        fs::write(&path, &bytes).unwrap();
+        let (_, report) = open(&path);
+        assert_eq!(fs::read(set_aside(&report)).unwrap(), bytes, "{word}");
+    }
+}
+
+/// The log is begun anew over the old one, all of which is in the database.
+#[test]
+fn a_header_that_was_being_written_over_an_old_log_is_no_damage() {
+    for has_shared_memory in [false, true] {
+        let folder = folder();
+        let path = folder.path().join("db");
+        let (database, _) = open(&path);
+        put(&database, 1).wait().unwrap();
+        database.checkpoint().unwrap();
+        let copy = crate::support::folder();
+        for name in ["db", "db-wal", "db-shm", "db.marker"] {
+            fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let path = copy.path().join("db");
+        let log = path.with_file_name("db-wal");
+        if has_shared_memory {
+            // Nothing is committed to the new log; both copies of the header say so.
+            for at in [16, 48 + 16] {
+                overwrite(&path.with_file_name("db-shm"), at, &0_u32.to_ne_bytes());
+            }
+            overwrite(&log, 0, &[0xff; 16]);
+        } else {
+            fs::remove_file(path.with_file_name("db-shm")).unwrap();
+            let number = fs::read(&log).unwrap()[15];
+            overwrite(&log, 15, &[number.wrapping_add(1)]);
+        }
+        let (database, report) = open(&path);
+        assert!(report.health.is_healthy(), "{has_shared_memory}: {report:?}");
+        assert_eq!(numbers(&database), [1]);
+    }
+}
+
+#[test]
 fn no_damaged_byte_of_the_header_is_a_reason_to_refuse() {
     for states in [closed, crashed] {
         let (pristine, path) = states();
