@@ -1,115 +1,66 @@
 //! What cannot do without a blob or a snapshot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::{
-    Affected,
-    catalogue::{CONTENT_REFERENCE, Catalogue, SNAPSHOT_REFERENCE},
-};
+use corten_types::Result;
 
-/// Who refers to whom, backwards. It is made only if something is found.
-#[derive(Debug)]
-pub(crate) struct Referrers<'a> {
-    catalogue: &'a Catalogue,
-    /// The blobs that refer to a blob, by namespace.
-    blobs: BTreeMap<(&'a str, &'a str), Vec<&'a str>>,
-    /// The blobs that refer to a snapshot, by namespace, snapshotter and key.
-    snapshots: BTreeMap<(&'a str, &'a str, &'a str), Vec<&'a str>>,
-    /// The snapshots that stand on one, by namespace, snapshotter and key.
-    children: BTreeMap<(&'a str, &'a str, &'a str), Vec<&'a str>>,
+use crate::{Affected, catalogue::Catalogue};
+
+/// The images that lead to a blob, and their containers.
+pub(crate) fn by_blob(catalogue: &Catalogue, digest: &str) -> Result<Vec<Affected>> {
+    let mut found = BTreeSet::new();
+    for namespace in catalogue.namespaces_of_blob(digest)? {
+        add_images(catalogue, &namespace, vec![digest.to_owned()], &mut found)?;
+    }
+    Ok(found.into_iter().collect())
 }
 
-impl<'a> Referrers<'a> {
-    pub(crate) fn new(catalogue: &'a Catalogue) -> Self {
-        let mut this =
-            Self { catalogue, blobs: BTreeMap::new(), snapshots: BTreeMap::new(), children: BTreeMap::new() };
-        for (digest, owners) in &catalogue.blobs {
-            for owner in owners {
-                for (label, target) in &owner.references {
-                    let namespace = owner.namespace.as_str();
-                    if label.starts_with(CONTENT_REFERENCE) {
-                        this.blobs.entry((namespace, target)).or_default().push(digest.as_str());
-                    } else if let Some(rest) = label.strip_prefix(SNAPSHOT_REFERENCE) {
-                        let snapshotter = rest.split_once('/').map_or(rest, |(name, _)| name);
-                        let key = (namespace, snapshotter, target.as_str());
-                        this.snapshots.entry(key).or_default().push(digest.as_str());
-                    }
-                }
-            }
+/// Adds the images of a namespace that lead to one of the blobs, and their containers.
+fn add_images(
+    catalogue: &Catalogue,
+    namespace: &str,
+    begin: Vec<String>,
+    found: &mut BTreeSet<Affected>,
+) -> Result<()> {
+    let mut seen: BTreeSet<String> = begin.iter().cloned().collect();
+    let mut left = begin;
+    while let Some(digest) = left.pop() {
+        for image in catalogue.images_of(namespace, &digest)? {
+            let containers = catalogue.containers_of(namespace, &image)?;
+            found.extend(containers.iter().map(|id| affected("container", namespace, id)));
+            found.insert(affected("image", namespace, &image));
         }
-        for row in catalogue.snapshots.values().filter(|row| !row.parent.is_empty()) {
-            let parent = (row.namespace.as_str(), row.snapshotter.as_str(), row.parent.as_str());
-            this.children.entry(parent).or_default().push(&row.key);
-        }
-        this
+        let referrers = catalogue.referrers_of_blob(namespace, &digest)?;
+        left.extend(referrers.into_iter().filter(|referrer| seen.insert(referrer.clone())));
     }
+    Ok(())
+}
 
-    /// The images that lead to a blob, and their containers.
-    pub(crate) fn of_blob(&self, digest: &str) -> Vec<Affected> {
-        let mut found = BTreeSet::new();
-        let owners = self.catalogue.blobs.iter().find(|(known, _)| known.as_str() == digest);
-        let mut namespaces: BTreeSet<&str> =
-            owners.iter().flat_map(|(_, owners)| *owners).map(|owner| owner.namespace.as_str()).collect();
-        // The row may be what is gone.
-        namespaces.extend(self.blobs.keys().filter(|(_, target)| *target == digest).map(|(name, _)| *name));
-        for namespace in namespaces {
-            self.images_of(namespace, vec![digest], &mut found);
-        }
-        found.into_iter().collect()
+/// The snapshot, what stands on it, and whose they are.
+pub(crate) fn by_snapshot(
+    catalogue: &Catalogue,
+    (namespace, snapshotter, key): (&str, &str, &str),
+) -> Result<Vec<Affected>> {
+    let mut found = BTreeSet::new();
+    let mut seen = BTreeSet::from([key.to_owned()]);
+    let mut left = vec![key.to_owned()];
+    while let Some(key) = left.pop() {
+        let place = (namespace, snapshotter, key.as_str());
+        found.insert(affected("snapshot", namespace, &key));
+        found.extend(catalogue.users_of(place)?.iter().map(|id| affected("container", namespace, id)));
+        add_images(catalogue, namespace, catalogue.referrers_of_snapshot(place)?, &mut found)?;
+        left.extend(catalogue.keys_on(place)?.into_iter().filter(|child| seen.insert(child.clone())));
     }
+    Ok(found.into_iter().collect())
+}
 
-    fn images_of(&self, namespace: &str, begin: Vec<&str>, found: &mut BTreeSet<Affected>) {
-        let mut seen: BTreeSet<&str> = begin.iter().copied().collect();
-        let mut left = begin;
-        while let Some(digest) = left.pop() {
-            for referrer in self.blobs.get(&(namespace, digest)).into_iter().flatten() {
-                if seen.insert(referrer) {
-                    left.push(referrer);
-                }
-            }
-        }
-        for (owner, name, target) in &self.catalogue.images {
-            if owner == namespace && seen.contains(target.as_str()) {
-                found.insert(affected("image", namespace, name));
-                let containers = self.catalogue.containers.iter();
-                let users = containers.filter(|one| one.namespace == namespace && one.image == *name);
-                found.extend(users.map(|one| affected("container", namespace, &one.id)));
-            }
-        }
+/// What the snapshots of namespaces for a name in a snapshotter affect.
+pub(crate) fn by_tree(catalogue: &Catalogue, snapshotter: &str, name: &str) -> Result<Vec<Affected>> {
+    let mut found = BTreeSet::new();
+    for row in catalogue.snapshots_for(snapshotter, name)? {
+        found.extend(by_snapshot(catalogue, (&row.namespace, snapshotter, &row.key))?);
     }
-
-    /// The snapshot, what stands on it, and whose they are.
-    pub(crate) fn of_snapshot(&self, namespace: &str, snapshotter: &str, key: &str) -> Vec<Affected> {
-        let mut found = BTreeSet::new();
-        for key in self.standing_on(namespace, snapshotter, key) {
-            found.insert(affected("snapshot", namespace, key));
-            if let Some(user) = self.catalogue.user_of(namespace, snapshotter, key) {
-                found.insert(affected("container", namespace, &user.id));
-            }
-            let referrers = self.snapshots.get(&(namespace, snapshotter, key)).cloned().unwrap_or_default();
-            self.images_of(namespace, referrers, &mut found);
-        }
-        found.into_iter().collect()
-    }
-
-    /// The key itself and those of all snapshots above it.
-    pub(crate) fn standing_on<'b>(
-        &'b self,
-        namespace: &str,
-        snapshotter: &str,
-        key: &'b str,
-    ) -> BTreeSet<&'b str> {
-        let mut seen = BTreeSet::from([key]);
-        let mut left = vec![key];
-        while let Some(key) = left.pop() {
-            for child in self.children.get(&(namespace, snapshotter, key)).into_iter().flatten() {
-                if seen.insert(child) {
-                    left.push(child);
-                }
-            }
-        }
-        seen
-    }
+    Ok(found.into_iter().collect())
 }
 
 pub(crate) fn affected(kind: &str, namespace: &str, name: &str) -> Affected {

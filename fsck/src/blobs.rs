@@ -1,11 +1,11 @@
 //! Blobs against their digests and rows.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use corten_content_store::Hasher;
@@ -13,7 +13,8 @@ use corten_types::{Algorithm, Digest, Error, Result};
 use rustix::fs::Advice;
 
 use crate::{
-    Finding, Kind, Thing,
+    Finding, Kind, Store, Thing, affected,
+    catalogue::{BlobUse, Catalogue, FileName},
     check::Run,
     pool::{self, Cancel},
     store::blocking,
@@ -43,9 +44,12 @@ pub(crate) enum State {
 /// Which file it was, and what it looked like.
 pub(crate) type Identity = (u64, u64, u64, i64, i64);
 
-/// The names in the folder of blobs: digests, and what is none.
-pub(crate) fn list(root: &Path) -> Result<(BTreeSet<Digest>, Vec<PathBuf>)> {
-    let mut digests = BTreeSet::new();
+/// How many digests are told at once.
+const TOLD_TOGETHER: usize = 1000;
+
+/// Tells the digests in the folder of blobs, until `tell` says that it has enough, and answers with the names that are none.
+pub(crate) fn list(root: &Path, mut tell: impl FnMut(Vec<String>) -> bool) -> Result<Vec<PathBuf>> {
+    let mut digests = Vec::new();
     let mut strays = Vec::new();
     for algorithm in Algorithm::ALL {
         let folder = root.join("blobs").join(algorithm.name());
@@ -56,14 +60,18 @@ pub(crate) fn list(root: &Path) -> Result<(BTreeSet<Digest>, Vec<PathBuf>)> {
         };
         for entry in entries {
             let name = entry.map_err(failed)?.file_name();
-            let digest = name.to_str().and_then(|hex| format!("{}:{hex}", algorithm.name()).parse().ok());
-            match digest {
-                Some(digest) => drop(digests.insert(digest)),
+            let digest = name.to_str().map(|hex| format!("{}:{hex}", algorithm.name()));
+            match digest.filter(|digest| digest.parse::<Digest>().is_ok()) {
+                Some(digest) => digests.push(digest),
                 None => strays.push(folder.join(name)),
+            }
+            if digests.len() == TOLD_TOGETHER && !tell(std::mem::take(&mut digests)) {
+                return Ok(strays);
             }
         }
     }
-    Ok((digests, strays))
+    tell(digests);
+    Ok(strays)
 }
 
 /// Hashes a blob.
@@ -117,40 +125,115 @@ fn identity_of(metadata: &fs::Metadata) -> Identity {
     (metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
 }
 
+/// In SQL, that a blob has no file; of its rows this is the first, or the one in the namespace `?2`.
+const HAS_NO_FILE: &str =
+    "NOT EXISTS (SELECT 1 FROM file WHERE file.digest = this.digest) AND CASE WHEN ?2 IS NULL
+    THEN NOT EXISTS (SELECT 1 FROM blob WHERE blob.digest = this.digest AND blob.rowid < this.rowid)
+    ELSE this.namespace = ?2 END";
+
+/// In SQL, that a file has no row.
+pub(crate) const HAS_NO_ROW: &str = "NOT EXISTS (SELECT 1 FROM blob WHERE blob.digest = this.digest)";
+
+/// In SQL, that a file has a row in the namespace `?2`.
+const IS_IN_NAMESPACE: &str =
+    "EXISTS (SELECT 1 FROM blob WHERE blob.digest = this.digest AND blob.namespace = ?2)";
+
+/// The files that are to be hashed: those that fulfil a condition on the table of files.
+pub(crate) struct Files {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    condition: &'static str,
+    namespace: Option<String>,
+    after: i64,
+    page: std::vec::IntoIter<FileName>,
+}
+
+impl Files {
+    pub(crate) fn new(
+        store: &Store,
+        catalogue: &Arc<Catalogue>,
+        condition: &'static str,
+        namespace: Option<String>,
+    ) -> Self {
+        let (store, catalogue) = (store.clone(), Arc::clone(catalogue));
+        Self { store, catalogue, condition, namespace, after: 0, page: Vec::new().into_iter() }
+    }
+
+    fn next_name(&mut self) -> Result<Option<FileName>> {
+        if let Some(name) = self.page.next() {
+            return Ok(Some(name));
+        }
+        let params: Vec<&dyn rusqlite::ToSql> =
+            self.namespace.iter().map(|name| name as &dyn rusqlite::ToSql).collect();
+        self.page = self.catalogue.next_page(&mut self.after, self.condition, &params)?.into_iter();
+        Ok(self.page.next())
+    }
+}
+
+impl Iterator for Files {
+    type Item = Result<Wanted>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let FileName(digest) = match self.next_name() {
+            Err(error) => return Some(Err(error)),
+            Ok(name) => name?,
+        };
+        Some(digest.parse::<Digest>().map(|digest| Wanted { path: self.store.blob_path(&digest), digest }))
+    }
+}
+
 impl Run<'_, '_> {
     pub(crate) async fn check_blobs(&mut self) -> Result<()> {
-        let root = self.store.content.root().to_owned();
-        let (files, strays) = blocking(move || list(&root)).await?;
         let whole_store = self.scope.namespace.is_none();
+        let strays = self.catalogue.read_files(&self.store.content).await?;
         for path in strays.into_iter().filter(|_| whole_store) {
             let thing = Thing::File(path.display().to_string());
             self.found(Finding::new(Kind::StrayFile, thing, "its name is no digest"));
         }
-        let rows = &self.catalogue.blobs;
-        let in_scope = |digest: &Digest, scope: &crate::Scope| {
-            rows.get(digest).is_some_and(|owners| owners.iter().any(|owner| scope.covers(&owner.namespace)))
-        };
-        for digest in rows.keys().filter(|digest| !files.contains(*digest)) {
-            if in_scope(digest, self.scope) {
-                self.look_at_missing(digest).await?;
-            }
+        self.look_for_missing_blobs().await?;
+        if whole_store {
+            self.look_for_unknown_blobs().await?;
         }
-        for digest in files.iter().filter(|digest| whole_store && !rows.contains_key(*digest)) {
-            self.look_at_unknown(digest).await?;
-        }
-        let wanted: Vec<Wanted> = files
-            .into_iter()
-            .filter(|digest| whole_store || in_scope(digest, self.scope))
-            .map(|digest| Wanted { path: self.store.blob_path(&digest), digest })
-            .collect();
-        self.hash_all(wanted).await
+        self.hash_all().await
     }
 
-    async fn hash_all(&mut self, wanted: Vec<Wanted>) -> Result<()> {
-        let total = wanted.len() as u64;
-        let mut results = pool::run(wanted, |wanted, cancel| (wanted.digest.clone(), hash(wanted, cancel)))?;
+    async fn look_for_missing_blobs(&mut self) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let namespace = &self.scope.namespace;
+            let page: Vec<BlobUse> = self.catalogue.next_page(&mut after, HAS_NO_FILE, &[namespace])?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for BlobUse(digest) in page {
+                self.look_at_missing(&digest.parse()?).await?;
+            }
+        }
+    }
+
+    async fn look_for_unknown_blobs(&mut self) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let page: Vec<FileName> = self.catalogue.next_page(&mut after, HAS_NO_ROW, &[])?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for FileName(digest) in page {
+                self.look_at_unknown(&digest.parse()?).await?;
+            }
+        }
+    }
+
+    async fn hash_all(&mut self) -> Result<()> {
+        let namespace = self.scope.namespace.clone();
+        let condition = if namespace.is_some() { IS_IN_NAMESPACE } else { "TRUE" };
+        let params: Vec<&dyn rusqlite::ToSql> =
+            namespace.iter().map(|name| name as &dyn rusqlite::ToSql).collect();
+        let total = self.catalogue.count::<FileName>(condition, &params)?;
+        let files = Files::new(self.store, &self.catalogue, condition, namespace);
+        let mut results = pool::run(files, |wanted, cancel| (wanted.digest.clone(), hash(wanted, cancel)))?;
         let mut done = 0;
-        while let Some((digest, state)) = results.next().await {
+        while let Some((digest, state)) = results.next().await? {
             done += 1;
             match state {
                 State::Whole { size_bytes } => {
@@ -190,7 +273,7 @@ impl Run<'_, '_> {
                 _ => return Ok(()),
             }
         }
-        let affects = self.referrers().of_blob(digest.as_str());
+        let affects = affected::by_blob(&self.catalogue, digest.as_str())?;
         let thing = Thing::Blob(digest.clone());
         self.found(Finding::new(Kind::BlobDamaged, thing, problem).affecting(affects));
         Ok(())
@@ -205,7 +288,7 @@ impl Run<'_, '_> {
             return Ok(());
         }
         let namespaces: Vec<String> = rows.into_iter().map(|row| row.namespace).collect();
-        let affects = self.referrers().of_blob(digest.as_str());
+        let affects = affected::by_blob(&self.catalogue, digest.as_str())?;
         let problem = format!("it is not there, and has rows in {}", namespaces.join(", "));
         self.found(Finding::new(Kind::BlobMissing, Thing::Blob(digest.clone()), problem).affecting(affects));
         Ok(())
@@ -224,8 +307,7 @@ impl Run<'_, '_> {
     }
 
     async fn check_size(&mut self, digest: &Digest, size_bytes: u64) -> Result<()> {
-        let owners = self.catalogue.blobs.get(digest);
-        if owners.is_none_or(|owners| owners.iter().all(|owner| owner.size_bytes == size_bytes)) {
+        if self.catalogue.sizes(digest.as_str())?.iter().all(|size| *size == size_bytes) {
             return Ok(());
         }
         let rows = self.store.metadata.blob_rows(digest).await?;

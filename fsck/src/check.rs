@@ -1,8 +1,10 @@
 //! One check: what is compared with what, in which order.
 
+use std::sync::Arc;
+
 use corten_types::Result;
 
-use crate::{Finding, Kind, Severity, Store, affected::Referrers, catalogue::Catalogue};
+use crate::{Finding, Kind, Severity, Store, catalogue::Catalogue};
 
 /// More findings are told and counted, and not kept for a repair.
 const MOST_FINDINGS: usize = 100_000;
@@ -93,13 +95,12 @@ impl Report {
 pub(crate) struct Run<'a, 'b> {
     pub(crate) store: &'a Store,
     pub(crate) scope: &'a Scope,
-    pub(crate) catalogue: &'a Catalogue,
+    pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) report: Report,
-    referrers: Option<Referrers<'a>>,
     sink: Sink<'b>,
 }
 
-impl<'a> Run<'a, '_> {
+impl Run<'_, '_> {
     pub(crate) fn found(&mut self, finding: Finding) {
         (self.sink)(Event::Finding(finding.clone()));
         if self.report.findings.len() < MOST_FINDINGS {
@@ -113,25 +114,19 @@ impl<'a> Run<'a, '_> {
         let bytes = self.report.bytes;
         (self.sink)(Event::Progress(Progress { stage, done, total, bytes }));
     }
-
-    pub(crate) fn referrers(&mut self) -> &Referrers<'a> {
-        let catalogue = self.catalogue;
-        self.referrers.get_or_insert_with(|| Referrers::new(catalogue))
-    }
 }
 
 /// Looks at everything in `scope` and tells `sink` what it finds. Nothing is changed.
 ///
-/// Memory grows with the number of rows, not with bytes. A store that is served may change meanwhile: whatever looks wrong
+/// Memory does not grow with rows or bytes: rows are sorted in a file in the folder for temporary files. A store that is served may change meanwhile: whatever looks wrong
 /// is looked at again, under the lock that changing it takes, before it is told.
 ///
 /// # Errors
 /// That something could not be looked at: a database or folder that cannot be read. What was found until then was told.
 pub async fn check(store: &Store, scope: &Scope, sink: &mut (dyn FnMut(Event) + Send)) -> Result<Report> {
-    let catalogue = Catalogue::read(store).await?;
-    let mut run =
-        Run { store, scope, catalogue: &catalogue, report: Report::default(), referrers: None, sink };
-    run.report.rows = catalogue.rows;
+    let catalogue = Arc::new(Catalogue::read(store).await?);
+    let mut run = Run { store, scope, catalogue, report: Report::default(), sink };
+    run.report.rows = run.catalogue.rows;
     if scope.rows {
         run.check_rows().await?;
         run.check_snapshots().await?;
@@ -149,6 +144,11 @@ pub async fn check(store: &Store, scope: &Scope, sink: &mut (dyn FnMut(Event) + 
 }
 
 impl Kind {
+    /// Whether something else may be found when it is mended: what could not be read, or was dropped without what stands on it.
+    pub(crate) fn may_hide(self) -> bool {
+        matches!(self, Self::RowDamaged | Self::DatabaseDamaged | Self::NamespaceMissing)
+    }
+
     /// Whether a repair sets the thing aside with what stands on it.
     pub(crate) fn retires(self) -> bool {
         matches!(

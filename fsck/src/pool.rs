@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     thread,
 };
@@ -29,13 +29,14 @@ impl Cancel {
 
 /// Results in the order in which they are done. Dropping it makes the threads end soon.
 pub(crate) struct Results<R> {
-    receiver: mpsc::Receiver<R>,
+    receiver: mpsc::Receiver<Result<R>>,
     cancel: Cancel,
 }
 
 impl<R> Results<R> {
-    pub(crate) async fn next(&mut self) -> Option<R> {
-        self.receiver.recv().await
+    /// The next one, or that no more items could be had.
+    pub(crate) async fn next(&mut self) -> Result<Option<R>> {
+        self.receiver.recv().await.transpose()
     }
 }
 
@@ -45,25 +46,28 @@ impl<R> Drop for Results<R> {
     }
 }
 
-/// Does `work` with every item. A result is lost if `work` panics; it does not.
+/// Does `work` with every item, which is asked for when there is a thread for it. A result is lost if `work` panics; it does not.
 pub(crate) fn run<T, R>(
-    items: Vec<T>,
+    items: impl Iterator<Item = Result<T>> + Send + 'static,
     work: impl Fn(&T, &Cancel) -> R + Send + Sync + 'static,
 ) -> Result<Results<R>>
 where
-    T: Send + Sync + 'static,
+    T: Send + 'static,
     R: Send + 'static,
 {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(items.len());
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let (sender, receiver) = mpsc::channel(WAITING_RESULTS);
     let cancel = Cancel::default();
-    let shared = Arc::new((items, AtomicUsize::new(0), work));
+    let shared = Arc::new((Mutex::new(items), work));
     for _ in 0..threads {
         let (shared, sender, cancel) = (Arc::clone(&shared), sender.clone(), cancel.clone());
         let serve = move || {
-            let (items, next, work) = &*shared;
-            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if cancel.is_told() || sender.blocking_send(work(item, &cancel)).is_err() {
+            let (items, work) = &*shared;
+            loop {
+                let next = items.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(item) = next else { return };
+                let result = item.map(|item| work(&item, &cancel));
+                if cancel.is_told() || sender.blocking_send(result).is_err() {
                     return;
                 }
             }

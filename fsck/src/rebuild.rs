@@ -4,14 +4,18 @@ mod bundles;
 mod content;
 mod salvage;
 
-use std::collections::BTreeSet;
-
 use corten_metadata::{Resource, SnapshotRow, Stored};
-use corten_types::Result;
+use corten_snapshotter::Inspector;
+use corten_types::{ErrorKind, Result};
 
 pub(crate) use content::blob_row;
 
-use crate::{Store, catalogue::Catalogue, snapshots::parts};
+use crate::{
+    Store,
+    catalogue::{Catalogue, TreeUse},
+    snapshots::{IS_UNOWNED, parts},
+    store::blocking,
+};
 
 /// What a rebuild did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,42 +65,56 @@ pub(crate) async fn describe_themselves(store: &Store) -> Result<Rebuilt> {
 async fn describe_snapshots(store: &Store) -> Result<u64> {
     let catalogue = Catalogue::read(store).await?;
     let mut made = 0;
-    for (snapshotter, rows) in &catalogue.trees {
-        let owned: BTreeSet<&str> = catalogue
-            .snapshots
-            .values()
-            .filter(|row| row.snapshotter == *snapshotter)
-            .flat_map(|row| {
-                let pending = row.pending.as_ref().map(|pending| pending.backend_name.as_str());
-                std::iter::once(row.backend_key.as_str()).chain(pending)
-            })
-            .collect();
-        for row in rows.values().filter(|row| !owned.contains(row.info.name.as_str())) {
-            let Some((namespace, key)) = parts(&row.info.name) else { continue };
-            // Its row may be on its way.
-            let _hold = store.metadata.hold_snapshot(namespace, snapshotter, key).await;
-            if !store.metadata.snapshot_rows(snapshotter, &row.info.name).await?.is_empty() {
-                continue;
+    for (snapshotter, inspector) in &store.snapshotters {
+        let mut after = 0;
+        loop {
+            let page: Vec<TreeUse> = catalogue.next_page(&mut after, IS_UNOWNED, &[snapshotter])?;
+            if page.is_empty() {
+                break;
             }
-            let parent = parts(&row.info.parent).map(|(_, key)| key.to_owned()).unwrap_or_default();
-            let stored = Stored::Snapshot(SnapshotRow {
-                namespace: namespace.to_owned(),
-                snapshotter: snapshotter.clone(),
-                key: key.to_owned(),
-                backend_key: row.info.name.clone(),
-                parent,
-                labels: row.info.labels.clone(),
-                created_at: row.info.created_at,
-                updated_at: row.info.updated_at,
-                pending: None,
-            });
-            if store.metadata.restore(vec![stored]).await?.is_empty() {
-                continue;
+            for tree in page {
+                made += u64::from(describe_snapshot(store, snapshotter, inspector, tree).await?);
             }
-            made += 1;
-            let resource = Resource { kind: format!("snapshots/{snapshotter}"), id: key.to_owned() };
-            store.metadata.keep_recovered(namespace, vec![resource]).await?;
         }
     }
     Ok(made)
+}
+
+/// Makes the row of a snapshot, unless it has one by now.
+async fn describe_snapshot(
+    store: &Store,
+    snapshotter: &str,
+    inspector: &Inspector,
+    TreeUse { id, name, .. }: TreeUse,
+) -> Result<bool> {
+    let Some((namespace, key)) = parts(&name) else { return Ok(false) };
+    // Its row may be on its way.
+    let _hold = store.metadata.hold_snapshot(namespace, snapshotter, key).await;
+    if !store.metadata.snapshot_rows(snapshotter, &name).await?.is_empty() {
+        return Ok(false);
+    }
+    let looking = inspector.clone();
+    let row = match blocking(move || looking.row_of(id)).await {
+        Err(error) if error.kind() == ErrorKind::DataLoss => None,
+        row => row?,
+    };
+    let Some(row) = row.filter(|row| row.info.name == name) else { return Ok(false) };
+    let parent = parts(&row.info.parent).map(|(_, key)| key.to_owned()).unwrap_or_default();
+    let stored = Stored::Snapshot(SnapshotRow {
+        namespace: namespace.to_owned(),
+        snapshotter: snapshotter.to_owned(),
+        key: key.to_owned(),
+        backend_key: row.info.name.clone(),
+        parent,
+        labels: row.info.labels.clone(),
+        created_at: row.info.created_at,
+        updated_at: row.info.updated_at,
+        pending: None,
+    });
+    if store.metadata.restore(vec![stored]).await?.is_empty() {
+        return Ok(false);
+    }
+    let resource = Resource { kind: format!("snapshots/{snapshotter}"), id: key.to_owned() };
+    store.metadata.keep_recovered(namespace, vec![resource]).await?;
+    Ok(true)
 }

@@ -3,64 +3,95 @@
 use corten_types::{Digest, Result};
 
 use crate::{
-    Finding, Kind, Store, Thing,
-    affected::affected,
-    catalogue::{CONTENT_REFERENCE, Catalogue, Owner},
+    Finding, Kind, Thing,
+    affected::{self, affected},
+    catalogue::{CONTENT_REFERENCE, ContainerUse, ImageUse, Reference},
     check::Run,
 };
 
+/// In SQL, that the namespace of a row does not have the blob that the row leads to.
+const IS_MISSING: &str =
+    "NOT EXISTS (SELECT 1 FROM blob WHERE blob.digest = this.target AND blob.namespace = this.namespace)";
+
+/// The same for the snapshot of a container.
+const HAS_NO_SNAPSHOT: &str = "this.snapshotter <> '' AND this.snapshot_key <> '' AND NOT EXISTS (SELECT 1 FROM snapshot \
+     WHERE snapshot.key = this.snapshot_key AND snapshot.snapshotter = this.snapshotter \
+     AND snapshot.namespace = this.namespace)";
+
 impl Run<'_, '_> {
     pub(crate) async fn check_references(&mut self) -> Result<()> {
-        let catalogue = self.catalogue;
-        for (namespace, name, target) in &catalogue.images {
-            if self.scope.covers(namespace) && is_missing(self.store, catalogue, namespace, target).await? {
-                let thing = Thing::Image { namespace: namespace.clone(), name: name.clone() };
-                let affects = vec![affected("image", namespace, name)];
-                let problem = format!("its target {target} is not there");
-                self.found(Finding::new(Kind::ImageIncomplete, thing, problem).affecting(affects));
+        self.check_images().await?;
+        self.check_parts().await?;
+        self.check_containers().await
+    }
+
+    async fn check_images(&mut self) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let page: Vec<ImageUse> = self.catalogue.next_page(&mut after, IS_MISSING, &[])?;
+            if page.is_empty() {
+                return Ok(());
             }
-        }
-        for (digest, owners) in &catalogue.blobs {
-            for owner in owners.iter().filter(|owner| self.scope.covers(&owner.namespace)) {
-                for (_, target) in owner.references.iter().filter(|(label, _)| is_part(label)) {
-                    let Ok(target) = target.parse::<Digest>() else { continue };
-                    if !is_missing(self.store, catalogue, &owner.namespace, &target).await? {
-                        continue;
-                    }
-                    let affects = self.referrers().of_blob(digest.as_str());
-                    let problem = format!("{target}, which it needs, is not there in {}", owner.namespace);
-                    let thing = Thing::Blob(digest.clone());
-                    self.found(Finding::new(Kind::ReferenceMissing, thing, problem).affecting(affects));
+            for ImageUse { namespace, name, target } in page {
+                if self.scope.covers(&namespace) && self.is_missing(&namespace, &target).await? {
+                    let affects = vec![affected("image", &namespace, &name)];
+                    let problem = format!("its target {target} is not there");
+                    let thing = Thing::Image { namespace, name };
+                    self.found(Finding::new(Kind::ImageIncomplete, thing, problem).affecting(affects));
                 }
             }
         }
-        for container in &catalogue.containers {
-            let (snapshotter, key) = (&container.snapshotter, &container.snapshot_key);
-            let namespace = &container.namespace;
-            if snapshotter.is_empty() || key.is_empty() || !self.scope.covers(namespace) {
-                continue;
+    }
+
+    async fn check_parts(&mut self) -> Result<()> {
+        let mut after = 0;
+        let condition = format!("this.snapshotter IS NULL AND {IS_MISSING}");
+        loop {
+            let page: Vec<Reference> = self.catalogue.next_page(&mut after, &condition, &[])?;
+            if page.is_empty() {
+                return Ok(());
             }
-            let known = (namespace.clone(), snapshotter.clone(), key.clone());
-            if !catalogue.snapshots.contains_key(&known)
-                && self.store.metadata.snapshot_row(namespace, snapshotter, key).await?.is_none()
-            {
-                let thing = Thing::Container { namespace: namespace.clone(), id: container.id.clone() };
+            for Reference { namespace, digest, label, target } in page {
+                let (Ok(digest), true) = (digest.parse::<Digest>(), is_part(&label)) else { continue };
+                if !self.scope.covers(&namespace) || !self.is_missing(&namespace, &target).await? {
+                    continue;
+                }
+                let affects = affected::by_blob(&self.catalogue, digest.as_str())?;
+                let problem = format!("{target}, which it needs, is not there in {namespace}");
+                let finding = Finding::new(Kind::ReferenceMissing, Thing::Blob(digest), problem);
+                self.found(finding.affecting(affects));
+            }
+        }
+    }
+
+    async fn check_containers(&mut self) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let page: Vec<ContainerUse> = self.catalogue.next_page(&mut after, HAS_NO_SNAPSHOT, &[])?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for ContainerUse { namespace, id, snapshotter, snapshot_key: key } in page {
+                let metadata = &self.store.metadata;
+                if !self.scope.covers(&namespace)
+                    || metadata.snapshot_row(&namespace, &snapshotter, &key).await?.is_some()
+                {
+                    continue;
+                }
+                let affects = vec![affected("container", &namespace, &id)];
                 let problem = format!("its snapshot {key:?} of {snapshotter} is not there");
-                let affects = vec![affected("container", namespace, &container.id)];
+                let thing = Thing::Container { namespace, id };
                 self.found(Finding::new(Kind::ContainerWithoutSnapshot, thing, problem).affecting(affects));
             }
         }
-        Ok(())
     }
-}
 
-async fn is_missing(store: &Store, catalogue: &Catalogue, namespace: &str, digest: &Digest) -> Result<bool> {
-    let has = |owners: &Vec<Owner>| owners.iter().any(|owner| owner.namespace == namespace);
-    if catalogue.blobs.get(digest).is_some_and(has) {
-        return Ok(false);
+    /// Whether it is not there now either. What is no digest refers to nothing.
+    async fn is_missing(&self, namespace: &str, target: &str) -> Result<bool> {
+        let Ok(digest) = target.parse::<Digest>() else { return Ok(false) };
+        let rows = self.store.metadata.blob_rows(&digest).await?;
+        Ok(!rows.iter().any(|row| row.namespace == namespace))
     }
-    let rows = store.metadata.blob_rows(digest).await?;
-    Ok(!rows.iter().any(|row| row.namespace == namespace))
 }
 
 /// Configs and layers. Manifests of other platforms are named by an index and were never fetched.

@@ -1,6 +1,6 @@
 //! Databases, damaged rows, namespaces, ingests, and what was set aside before.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use corten_content_store::IngestCatalog;
 use corten_filter::Filters;
@@ -8,7 +8,11 @@ use corten_metadata::{DamagedRow, Health, Stored, Table};
 use corten_types::{ErrorKind, Result};
 
 use crate::{
-    Affected, Finding, Kind, Store, Thing, affected::affected, aside, catalogue::PAGE_ROWS, check::Run,
+    Affected, Finding, Kind, Store, Thing,
+    affected::{self, affected},
+    aside,
+    catalogue::{IngestUse, PAGE_ROWS},
+    check::Run,
     store::blocking,
 };
 
@@ -16,17 +20,18 @@ impl Run<'_, '_> {
     pub(crate) async fn check_rows(&mut self) -> Result<()> {
         self.check_quarantine();
         self.check_databases().await?;
-        for row in &self.catalogue.damaged {
+        let catalogue = Arc::clone(&self.catalogue);
+        for row in &catalogue.damaged {
             let namespace = row.key.first().map(String::as_str).unwrap_or_default();
             if self.scope.covers(namespace) {
-                let affects = self.affected_by_row(row);
+                let affects = self.affected_by_row(row)?;
                 let finding =
                     Finding::new(Kind::RowDamaged, Thing::Row(row.clone()), "its checksum is wrong");
                 self.found(finding.affecting(affects));
             }
         }
         if self.scope.namespace.is_none() {
-            for (snapshotter, row) in &self.catalogue.damaged_trees {
+            for (snapshotter, row) in &catalogue.damaged_trees {
                 let thing = Thing::SnapshotterRow {
                     snapshotter: snapshotter.clone(),
                     id: row.id,
@@ -36,20 +41,20 @@ impl Run<'_, '_> {
             }
             self.list_set_aside();
         }
-        for name in self.catalogue.used_namespaces.difference(&self.catalogue.namespaces) {
+        for name in catalogue.missing_namespaces()? {
             // It may have been made after the first look.
-            if self.scope.covers(name) && !has_namespace(self.store, name).await? {
-                let affects = vec![affected("namespace", name, "")];
+            if self.scope.covers(&name) && !has_namespace(self.store, &name).await? {
+                let affects = vec![affected("namespace", &name, "")];
                 let finding = Finding::new(
                     Kind::NamespaceMissing,
-                    Thing::Namespace(name.clone()),
+                    Thing::Namespace(name),
                     "there are rows in it, and it has no row itself",
                 );
                 self.found(finding.affecting(affects));
             }
         }
         self.check_ingests().await?;
-        self.progress("rows", self.catalogue.rows, self.catalogue.rows);
+        self.progress("rows", catalogue.rows, catalogue.rows);
         Ok(())
     }
 
@@ -86,62 +91,77 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn affected_by_row(&mut self, row: &DamagedRow) -> Vec<Affected> {
-        let [namespace, rest @ ..] = row.key.as_slice() else { return Vec::new() };
-        match (row.table, rest) {
-            (Table::Blobs, [digest]) => self.referrers().of_blob(digest),
+    fn affected_by_row(&self, row: &DamagedRow) -> Result<Vec<Affected>> {
+        let [namespace, rest @ ..] = row.key.as_slice() else { return Ok(Vec::new()) };
+        Ok(match (row.table, rest) {
+            (Table::Blobs, [digest]) => affected::by_blob(&self.catalogue, digest)?,
             (Table::Snapshots, [snapshotter, key]) => {
-                self.referrers().of_snapshot(namespace, snapshotter, key)
+                affected::by_snapshot(&self.catalogue, (namespace, snapshotter, key))?
             }
             (Table::Images, [name]) => vec![affected("image", namespace, name)],
             (Table::Containers, [id]) => vec![affected("container", namespace, id)],
             _ => vec![affected("namespace", namespace, "")],
-        }
+        })
     }
 
     async fn check_ingests(&mut self) -> Result<()> {
-        let known = self.store.content.list_ingests(&Filters::all()).await?;
-        let refs: BTreeSet<&str> =
-            self.catalogue.ingests.iter().map(|ingest| ingest.backend_ref.as_str()).collect();
-        let there: BTreeSet<&str> = known.iter().map(|status| status.key.as_str()).collect();
-        let rows = self.catalogue.ingests.iter().filter(|ingest| {
-            let key = ingest.backend_ref.as_str();
-            !key.is_empty() && !there.contains(key) && self.scope.covers(&ingest.namespace)
-        });
-        let mut missing = Vec::new();
-        for ingest in rows {
-            // It may have become a blob, or been aborted, meanwhile; then its row is gone as well. Whoever has it open may
-            // be between the two.
-            let (namespace, backend_ref) = (&ingest.namespace, &ingest.backend_ref);
-            let Some(_hold) = self.store.metadata.hold_ingest(namespace, &ingest.key) else { continue };
-            let is_there = match self.store.content.ingest_status(backend_ref).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => false,
-                status => status.map(|_| true)?,
-            };
-            if !is_there && has_ingest_row(self.store, namespace, &ingest.key, backend_ref).await? {
-                missing.push((namespace.clone(), ingest.key.clone()));
+        let mut after = 0;
+        loop {
+            let page: Vec<IngestUse> = self.catalogue.next_page(&mut after, "this.backend_ref <> ''", &[])?;
+            if page.is_empty() {
+                break;
+            }
+            for ingest in page {
+                if self.scope.covers(&ingest.namespace) {
+                    self.look_at_ingest(ingest).await?;
+                }
             }
         }
-        for (namespace, key) in missing {
-            let finding = Finding::new(
-                Kind::IngestMissing,
-                Thing::Ingest { namespace, key },
-                "its bytes are not there",
-            );
-            self.found(finding);
+        if self.scope.namespace.is_none() {
+            self.look_for_unknown_ingests().await?;
         }
-        if self.scope.namespace.is_some() {
+        Ok(())
+    }
+
+    /// It may have become a blob, or been aborted, meanwhile; then its row is gone as well. Whoever has it open may be between
+    /// the two.
+    async fn look_at_ingest(&mut self, ingest: IngestUse) -> Result<()> {
+        let IngestUse { namespace, key, backend_ref } = ingest;
+        if self.has_ingest(&backend_ref).await? {
             return Ok(());
         }
-        for status in known.iter().filter(|status| !refs.contains(status.key.as_str())) {
-            let thing = Thing::Ingest { namespace: String::new(), key: status.key.clone() };
-            self.found(Finding::new(Kind::IngestUnknown, thing, "no namespace has it"));
+        let Some(hold) = self.store.metadata.hold_ingest(&namespace, &key) else { return Ok(()) };
+        let is_missing = !self.has_ingest(&backend_ref).await?
+            && has_ingest_row(self.store, &namespace, &key, &backend_ref).await?;
+        drop(hold);
+        if is_missing {
+            let thing = Thing::Ingest { namespace, key };
+            self.found(Finding::new(Kind::IngestMissing, thing, "its bytes are not there"));
+        }
+        Ok(())
+    }
+
+    async fn has_ingest(&self, backend_ref: &str) -> Result<bool> {
+        match self.store.content.ingest_status(backend_ref).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            status => status.map(|_| true),
+        }
+    }
+
+    async fn look_for_unknown_ingests(&mut self) -> Result<()> {
+        let known = self.store.content.list_ingests(&Filters::all()).await?;
+        let count_known = known.len();
+        for status in known {
+            if !self.catalogue.has_ingest(&status.key)? {
+                let thing = Thing::Ingest { namespace: String::new(), key: status.key };
+                self.found(Finding::new(Kind::IngestUnknown, thing, "no namespace has it"));
+            }
         }
         let folder = self.store.content.root().join("ingest");
         let count = fs::read_dir(folder).map_or(0, Iterator::count);
-        if count > known.len() {
+        if count > count_known {
             let thing = Thing::Store("ingests".to_owned());
-            let problem = format!("{} folders of ingests cannot be read", count - known.len());
+            let problem = format!("{} folders of ingests cannot be read", count - count_known);
             self.found(Finding::new(Kind::IngestUnknown, thing, problem));
         }
         Ok(())

@@ -7,9 +7,6 @@ use crate::{
     Event, Finding, Kind, Rebuilt, RepairOptions, Scope, Severity, Store, accept, check, rebuild, repair,
 };
 
-/// How often rows are looked at again after a repair.
-const MORE_PASSES: usize = 4;
-
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
@@ -119,7 +116,8 @@ pub async fn run(store: &Store, request: &Request, sink: &mut (dyn FnMut(Step) +
     Ok(summary)
 }
 
-/// What is repaired may have hidden damage: rows that stood on a row that is gone now. Looks at the rows until they are clean.
+/// A row that could not be read may have hidden what stood on it: looks at the rows once more. Whatever that finds goes with all that
+/// stands on it, so that nothing can be hidden a second time.
 async fn repair_what_was_hidden(
     store: &Store,
     scope: &Scope,
@@ -128,23 +126,18 @@ async fn repair_what_was_hidden(
     tell: &mut (dyn FnMut(Event) + Send),
 ) -> Result<()> {
     let rows = Scope { blobs: false, trees: false, ..scope.clone() };
-    for _ in 0..MORE_PASSES {
-        if !findings.iter().any(|finding| finding.mended) {
-            return Ok(());
-        }
-        let report = check(store, &rows, &mut |_| {}).await?;
-        if report.is_clean() {
-            return Ok(());
-        }
-        let repaired = repair(store, report, options, tell).await?.findings;
-        let mended: Vec<_> = repaired.into_iter().filter(|finding| finding.mended).collect();
-        if mended.is_empty() {
-            return Ok(());
-        }
-        findings.retain(|old| {
-            !mended.iter().any(|new| new.kind == old.kind && new.thing.to_string() == old.thing.to_string())
-        });
-        findings.extend(mended);
+    if !findings.iter().any(|finding| finding.mended && finding.kind.may_hide()) {
+        return Ok(());
     }
+    let report = check(store, &rows, &mut |_| {}).await?;
+    if report.is_clean() {
+        return Ok(());
+    }
+    let mut repaired = repair(store, report, options, tell).await?.findings;
+    repaired.retain(|finding| finding.severity == Severity::Damage);
+    findings.retain(|old| {
+        !repaired.iter().any(|new| new.kind == old.kind && new.thing.to_string() == old.thing.to_string())
+    });
+    findings.extend(repaired);
     Ok(())
 }

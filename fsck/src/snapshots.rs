@@ -1,47 +1,69 @@
 //! Snapshots of namespaces against those of the snapshotters.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use corten_metadata::SnapshotRow;
 use corten_snapshotter::{Inspector, Row};
 use corten_types::{ErrorKind, Result};
 
-use crate::{Finding, Kind, Thing, check::Run, store::blocking};
+use crate::{
+    Finding, Kind, Thing, affected,
+    catalogue::{SnapshotUse, TreeUse},
+    check::Run,
+    store::blocking,
+};
+
+/// In SQL, that a snapshot of a namespace in the snapshotter `?2` is worth a second look, under its lock: the snapshotter has
+/// not got it, or one of them has another parent than the other.
+const IS_DOUBTFUL: &str = "this.snapshotter = ?2 AND NOT EXISTS (
+    SELECT 1 FROM tree WHERE tree.name = this.backend_key AND tree.snapshotter = this.snapshotter AND (
+        (this.parent = '' AND tree.parent = '') OR (this.parent <> '' AND EXISTS (
+            SELECT 1 FROM snapshot AS below WHERE below.key = this.parent AND below.snapshotter = this.snapshotter
+            AND below.namespace = this.namespace AND below.backend_key = tree.parent))))";
+
+/// In SQL, that no namespace has a snapshot of the snapshotter `?2`.
+pub(crate) const IS_UNOWNED: &str = "this.snapshotter = ?2
+    AND NOT EXISTS (SELECT 1 FROM snapshot WHERE backend_key = this.name AND snapshot.snapshotter = this.snapshotter)
+    AND NOT EXISTS (SELECT 1 FROM snapshot WHERE pending = this.name AND snapshot.snapshotter = this.snapshotter)";
 
 impl Run<'_, '_> {
     pub(crate) async fn check_snapshots(&mut self) -> Result<()> {
-        let catalogue = self.catalogue;
-        for (snapshotter, rows) in &catalogue.trees {
-            let parents: BTreeMap<&str, &str> =
-                rows.values().map(|row| (row.info.name.as_str(), row.info.parent.as_str())).collect();
-            let mut owned = BTreeSet::new();
-            for row in catalogue.snapshots.values().filter(|row| row.snapshotter == *snapshotter) {
-                owned.insert(row.backend_key.as_str());
-                owned.extend(row.pending.as_ref().map(|pending| pending.backend_name.as_str()));
-                if self.scope.covers(&row.namespace) && self.is_doubtful(row, &parents) {
-                    self.look_at_snapshot(row).await?;
-                }
-            }
-            for row in rows.values().filter(|row| !owned.contains(row.info.name.as_str())) {
-                if self.scope.namespace.is_none() {
-                    self.look_at_unowned(snapshotter, row).await?;
-                }
+        let store = self.store;
+        for snapshotter in store.snapshotters.keys() {
+            self.look_for_doubtful_snapshots(snapshotter).await?;
+            if self.scope.namespace.is_none() {
+                self.look_for_unowned_snapshots(snapshotter).await?;
             }
         }
         Ok(())
     }
 
-    /// Whether it is worth a second look, under its lock.
-    fn is_doubtful(&self, row: &SnapshotRow, parents: &BTreeMap<&str, &str>) -> bool {
-        let Some(parent) = parents.get(row.backend_key.as_str()) else { return true };
-        if row.parent.is_empty() {
-            return !parent.is_empty();
+    async fn look_for_doubtful_snapshots(&mut self, snapshotter: &str) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let page: Vec<SnapshotUse> =
+                self.catalogue.next_page(&mut after, IS_DOUBTFUL, &[&snapshotter])?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for row in page.into_iter().filter(|row| self.scope.covers(&row.namespace)) {
+                self.look_at_snapshot(&row).await?;
+            }
         }
-        let key = (row.namespace.clone(), row.snapshotter.clone(), row.parent.clone());
-        self.catalogue.snapshots.get(&key).is_none_or(|wanted| wanted.backend_key != *parent)
     }
 
-    async fn look_at_snapshot(&mut self, seen: &SnapshotRow) -> Result<()> {
+    async fn look_for_unowned_snapshots(&mut self, snapshotter: &str) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let page: Vec<TreeUse> = self.catalogue.next_page(&mut after, IS_UNOWNED, &[&snapshotter])?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for row in page {
+                self.look_at_unowned(snapshotter, row).await?;
+            }
+        }
+    }
+
+    async fn look_at_snapshot(&mut self, seen: &SnapshotUse) -> Result<()> {
         let Some(inspector) = self.store.snapshotters.get(&seen.snapshotter).cloned() else { return Ok(()) };
         let metadata = &self.store.metadata;
         let (namespace, snapshotter, key) = (&seen.namespace, &seen.snapshotter, &seen.key);
@@ -76,7 +98,8 @@ impl Run<'_, '_> {
             }
             _ => return Ok(()),
         };
-        let affects = self.referrers().of_snapshot(&row.namespace, &row.snapshotter, &row.key);
+        let place = (row.namespace.as_str(), row.snapshotter.as_str(), row.key.as_str());
+        let affects = affected::by_snapshot(&self.catalogue, place)?;
         let SnapshotRow { namespace, snapshotter, key, .. } = row;
         self.found(
             Finding::new(kind, Thing::Snapshot { namespace, snapshotter, key }, problem).affecting(affects),
@@ -84,10 +107,10 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    async fn look_at_unowned(&mut self, snapshotter: &str, seen: &Row) -> Result<()> {
+    async fn look_at_unowned(&mut self, snapshotter: &str, seen: TreeUse) -> Result<()> {
         let Some(inspector) = self.store.snapshotters.get(snapshotter).cloned() else { return Ok(()) };
         let metadata = &self.store.metadata;
-        let name = seen.info.name.clone();
+        let TreeUse { id, name, .. } = seen;
         let hold = match parts(&name) {
             Some((namespace, key)) => Some(metadata.hold_snapshot(namespace, snapshotter, key).await),
             None => None,
@@ -96,7 +119,7 @@ impl Run<'_, '_> {
         let below = read_below(&inspector, name.clone()).await?;
         drop(hold);
         if rows.is_empty() && below.is_some() {
-            let thing = Thing::Tree { snapshotter: snapshotter.to_owned(), id: seen.id, name };
+            let thing = Thing::Tree { snapshotter: snapshotter.to_owned(), id, name };
             self.found(Finding::new(Kind::SnapshotUnknown, thing, "no namespace has it"));
         }
         Ok(())

@@ -1,15 +1,16 @@
 //! The files of snapshots against their manifests.
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
 
 use corten_snapshotter::{
-    Folders, Inspector, Kind as SnapshotKind, Row,
+    Folders, Inspector,
     manifest::{Reader, verify},
 };
 use corten_types::{ErrorKind, Result};
 
 use crate::{
-    Affected, Finding, Kind, Thing,
+    Finding, Kind, Scope, Thing, affected,
+    catalogue::{Catalogue, TreeUse},
     check::Run,
     pool::{self, Cancel},
     store::blocking,
@@ -20,7 +21,6 @@ const SHOWN_DIFFERENCES: usize = 5;
 
 /// A tree to look at.
 struct Wanted {
-    snapshotter: String,
     id: u64,
     name: String,
     manifest: PathBuf,
@@ -68,61 +68,111 @@ fn compare(wanted: &Wanted, cancel: &Cancel) -> State {
     }
 }
 
-impl Run<'_, '_> {
-    pub(crate) async fn check_trees(&mut self) -> Result<()> {
-        let mut wanted = Vec::new();
-        for (snapshotter, inspector) in &self.store.snapshotters {
-            self.look_at_folders(snapshotter, inspector).await?;
-            for row in self.catalogue.trees.get(snapshotter).into_iter().flat_map(|rows| rows.values()) {
-                if !self.covers_name(&row.info.name) || row.info.kind == SnapshotKind::View {
-                    continue;
+/// The trees of one snapshotter that have a manifest.
+struct Recorded {
+    snapshotter: String,
+    inspector: Inspector,
+    catalogue: Arc<Catalogue>,
+    scope: Scope,
+    after: i64,
+    page: std::vec::IntoIter<TreeUse>,
+}
+
+impl Iterator for Recorded {
+    type Item = Result<Wanted>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Some(row) = self.page.next() else {
+                let params: &[&dyn rusqlite::ToSql] = &[&self.snapshotter];
+                match self.catalogue.next_page(&mut self.after, HAS_MANIFEST, params) {
+                    Err(error) => return Some(Err(error)),
+                    Ok(page) if page.is_empty() => return None,
+                    Ok(page) => self.page = page.into_iter(),
                 }
-                let files = inspector.files(row.id);
-                if !files.is_dir() {
-                    self.wrong(
-                        snapshotter,
-                        row.id,
-                        &row.info.name,
-                        Kind::TreeMissing,
-                        "its files are not there",
-                    )
-                    .await?;
-                } else if let Some(checksum) = row.manifest {
-                    wanted.push(Wanted {
-                        snapshotter: snapshotter.clone(),
-                        id: row.id,
-                        name: row.info.name.clone(),
-                        manifest: inspector.manifest(row.id),
-                        checksum,
-                        files,
-                    });
-                } else if row.info.kind == SnapshotKind::Committed {
-                    let thing = tree(snapshotter, row);
-                    self.found(Finding::new(Kind::ManifestAbsent, thing, "it has no manifest"));
-                }
+                continue;
+            };
+            let (files, manifest) = (self.inspector.files(row.id), self.inspector.manifest(row.id));
+            if covers_name(&self.scope, &row.name) && files.is_dir() {
+                return Some(Ok(Wanted {
+                    id: row.id,
+                    name: row.name,
+                    manifest,
+                    checksum: row.manifest?,
+                    files,
+                }));
             }
         }
-        let total = wanted.len() as u64;
-        let compare = |wanted: &Wanted, cancel: &Cancel| {
-            (wanted.snapshotter.clone(), wanted.id, wanted.name.clone(), compare(wanted, cancel))
-        };
-        let mut results = pool::run(wanted, compare)?;
-        while let Some((snapshotter, id, name, state)) = results.next().await {
-            match state {
-                State::Whole { read_bytes } => self.report.bytes += read_bytes,
-                State::Wrong { kind, problem } => self.wrong(&snapshotter, id, &name, kind, &problem).await?,
-                State::Cancelled => {}
+    }
+}
+
+/// In SQL, that a snapshot of the snapshotter `?2` has files of its own.
+const HAS_FILES: &str = "this.snapshotter = ?2 AND this.kind <> 'view'";
+
+/// In SQL, that it also has a manifest.
+const HAS_MANIFEST: &str = "this.snapshotter = ?2 AND this.kind <> 'view' AND this.manifest IS NOT NULL";
+
+/// Names in a snapshotter begin with the namespace.
+fn covers_name(scope: &Scope, name: &str) -> bool {
+    scope.namespace.is_none() || name.split_once('/').is_some_and(|(namespace, _)| scope.covers(namespace))
+}
+
+impl Run<'_, '_> {
+    pub(crate) async fn check_trees(&mut self) -> Result<()> {
+        let store = self.store;
+        let mut total = 0;
+        for (snapshotter, inspector) in &store.snapshotters {
+            self.look_at_folders(snapshotter, inspector).await?;
+            total += self.look_at_rows(snapshotter, inspector).await?;
+        }
+        for (snapshotter, inspector) in &store.snapshotters {
+            let recorded = Recorded {
+                snapshotter: snapshotter.clone(),
+                inspector: inspector.clone(),
+                catalogue: Arc::clone(&self.catalogue),
+                scope: self.scope.clone(),
+                after: 0,
+                page: Vec::new().into_iter(),
+            };
+            let compare =
+                |wanted: &Wanted, cancel: &Cancel| (wanted.id, wanted.name.clone(), compare(wanted, cancel));
+            let mut results = pool::run(recorded, compare)?;
+            while let Some((id, name, state)) = results.next().await? {
+                match state {
+                    State::Whole { read_bytes } => self.report.bytes += read_bytes,
+                    State::Wrong { kind, problem } => {
+                        self.wrong(snapshotter, id, &name, kind, &problem).await?;
+                    }
+                    State::Cancelled => {}
+                }
+                self.report.trees += 1;
+                self.progress("trees", self.report.trees, total);
             }
-            self.report.trees += 1;
-            self.progress("trees", self.report.trees, total);
         }
         Ok(())
     }
 
-    /// Names in a snapshotter begin with the namespace.
-    fn covers_name(&self, name: &str) -> bool {
-        self.scope.namespace.is_none()
-            || name.split_once('/').is_some_and(|(namespace, _)| self.scope.covers(namespace))
+    /// Tells of files that are gone and of manifests that never were, and how many trees can be compared.
+    async fn look_at_rows(&mut self, snapshotter: &str, inspector: &Inspector) -> Result<u64> {
+        let (mut after, mut count) = (0, 0);
+        loop {
+            let page: Vec<TreeUse> = self.catalogue.next_page(&mut after, HAS_FILES, &[&snapshotter])?;
+            if page.is_empty() {
+                return Ok(count);
+            }
+            for row in page.into_iter().filter(|row| covers_name(self.scope, &row.name)) {
+                if !inspector.files(row.id).is_dir() {
+                    let problem = "its files are not there";
+                    self.wrong(snapshotter, row.id, &row.name, Kind::TreeMissing, problem).await?;
+                } else if row.manifest.is_some() {
+                    count += 1;
+                } else if row.is_committed {
+                    let thing =
+                        Thing::Tree { snapshotter: snapshotter.to_owned(), id: row.id, name: row.name };
+                    self.found(Finding::new(Kind::ManifestAbsent, thing, "it has no manifest"));
+                }
+            }
+        }
     }
 
     /// A snapshot may have been removed meanwhile: then nothing is wrong.
@@ -143,26 +193,10 @@ impl Run<'_, '_> {
         if now.is_none_or(|row| row.info.name != name) {
             return Ok(());
         }
-        let affects = self.affected_by_tree(snapshotter, name);
+        let affects = affected::by_tree(&self.catalogue, snapshotter, name)?;
         let thing = Thing::Tree { snapshotter: snapshotter.to_owned(), id, name: name.to_owned() };
         self.found(Finding::new(kind, thing, problem).affecting(affects));
         Ok(())
-    }
-
-    pub(crate) fn affected_by_tree(&mut self, snapshotter: &str, name: &str) -> Vec<Affected> {
-        let keys: Vec<(String, String)> = self
-            .catalogue
-            .snapshots_on(snapshotter, name)
-            .map(|row| (row.namespace.clone(), row.key.clone()))
-            .collect();
-        let referrers = self.referrers();
-        let mut affects: Vec<Affected> = keys
-            .iter()
-            .flat_map(|(namespace, key)| referrers.of_snapshot(namespace, snapshotter, key))
-            .collect();
-        affects.sort();
-        affects.dedup();
-        affects
     }
 
     async fn look_at_folders(&mut self, snapshotter: &str, inspector: &Inspector) -> Result<()> {
@@ -172,7 +206,6 @@ impl Run<'_, '_> {
         let looking = inspector.clone();
         let (Folders { ids, unfinished }, tombstones) =
             blocking(move || Ok((looking.folders()?, looking.tombstones()?))).await?;
-        let rows = self.catalogue.trees.get(snapshotter);
         let damaged: Vec<u64> = self
             .catalogue
             .damaged_trees
@@ -181,9 +214,9 @@ impl Run<'_, '_> {
             .map(|(_, row)| row.id)
             .collect();
         for id in ids {
-            if rows.is_some_and(|rows| rows.contains_key(&id))
-                || tombstones.contains(&id)
+            if tombstones.contains(&id)
                 || damaged.contains(&id)
+                || self.catalogue.has_tree(snapshotter, id)?
             {
                 continue;
             }
@@ -201,8 +234,4 @@ impl Run<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn tree(snapshotter: &str, row: &Row) -> Thing {
-    Thing::Tree { snapshotter: snapshotter.to_owned(), id: row.id, name: row.info.name.clone() }
 }

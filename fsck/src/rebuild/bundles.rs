@@ -23,18 +23,15 @@ pub(super) async fn containers(store: &Store) -> Result<u64> {
             continue;
         }
         for id in names(&folder.join(&namespace)) {
-            let is_known = catalogue.containers.iter().any(|one| one.namespace == namespace && one.id == id);
+            let is_known = catalogue.has_container(&namespace, &id)?;
             let bundle = folder.join(&namespace).join(&id);
             let Ok(spec) = fs::read(bundle.join("config.json")) else { continue };
             if is_known || id.starts_with('.') {
                 continue;
             }
-            let snapshotter = catalogue
-                .snapshots
-                .keys()
-                .find(|(owner, _, key)| *owner == namespace && *key == id)
-                .map(|(_, snapshotter, _)| snapshotter.clone())
-                .unwrap_or_default();
+            let snapshots = catalogue.snapshots_with_key(&id)?.into_iter();
+            let mut snapshotters = snapshots.filter(|(owner, _)| *owner == namespace).map(|(_, name)| name);
+            let snapshotter = snapshotters.next().unwrap_or_default();
             let snapshot_key = if snapshotter.is_empty() { String::new() } else { id.clone() };
             let now = SystemTime::now();
             let record = Container {

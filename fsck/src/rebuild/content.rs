@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -11,8 +12,8 @@ use corten_types::{Digest, Labels, Result};
 
 use crate::{
     Store,
-    blobs::{self, State, Wanted},
-    catalogue::Catalogue,
+    blobs::{self, Files, HAS_NO_ROW, State, Wanted},
+    catalogue::{Catalogue, ImageUse, Reference},
     manifests::{self, Parsed},
     pool::{self, Cancel},
     store::blocking,
@@ -52,27 +53,21 @@ fn read(path: &std::path::Path, size_bytes: u64) -> Option<Parsed> {
 
 /// Makes rows for whole blobs that no namespace has, and says how many.
 pub(super) async fn describe(store: &Store) -> Result<u64> {
-    let catalogue = Catalogue::read(store).await?;
-    let root = store.content.root().to_owned();
-    let (files, _) = blocking(move || blobs::list(&root)).await?;
-    let wanted: Vec<Wanted> = files
-        .into_iter()
-        .filter(|digest| !catalogue.blobs.contains_key(digest))
-        .map(|digest| Wanted { path: store.blob_path(&digest), digest })
-        .collect();
-    if wanted.is_empty() {
-        return Ok(0);
-    }
+    let catalogue = Arc::new(Catalogue::read(store).await?);
+    catalogue.read_files(&store.content).await?;
     let mut unknown: BTreeMap<Digest, (u64, Parsed)> = BTreeMap::new();
-    let mut results = pool::run(wanted, |wanted, cancel| {
+    let mut results = pool::run(Files::new(store, &catalogue, HAS_NO_ROW, None), |wanted, cancel| {
         let State::Whole { size_bytes } = blobs::hash(wanted, cancel) else { return None };
         Some((wanted.digest.clone(), size_bytes, read(&wanted.path, size_bytes).unwrap_or_default()))
     })?;
-    while let Some(found) = results.next().await {
+    while let Some(found) = results.next().await? {
         unknown.extend(found.map(|(digest, size, parsed)| (digest, (size, parsed))));
     }
-    let owners = owners(&catalogue, &unknown);
-    let labels = labels(&catalogue, &unknown, &owners);
+    if unknown.is_empty() {
+        return Ok(0);
+    }
+    let owners = owners(&catalogue, &unknown)?;
+    let labels = labels(&catalogue, &unknown, &owners)?;
     let mut made = 0;
     for (digest, (size_bytes, _)) in &unknown {
         let fallback = BTreeSet::from([FALLBACK.to_owned()]);
@@ -96,29 +91,37 @@ pub(super) async fn describe(store: &Store) -> Result<u64> {
 fn owners(
     catalogue: &Catalogue,
     unknown: &BTreeMap<Digest, (u64, Parsed)>,
-) -> BTreeMap<Digest, BTreeSet<String>> {
+) -> Result<BTreeMap<Digest, BTreeSet<String>>> {
     let mut owners: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
-    // What a blob with a row refers to is in the same namespace, and so is the target of an image.
-    for owner in catalogue.blobs.values().flatten() {
-        for (_, target) in &owner.references {
-            if let Ok(target) = target.parse::<Digest>()
-                && unknown.contains_key(&target)
-            {
-                owners.entry(target).or_default().insert(owner.namespace.clone());
-            }
+    let mut add = |target: &str, namespace: String| {
+        if let Ok(target) = target.parse::<Digest>()
+            && unknown.contains_key(&target)
+        {
+            owners.entry(target).or_default().insert(namespace);
         }
+    };
+    // What a blob with a row refers to is in the same namespace, and so is the target of an image.
+    let mut after = 0;
+    loop {
+        let page: Vec<Reference> = catalogue.next_page(&mut after, "this.snapshotter IS NULL", &[])?;
+        if page.is_empty() {
+            break;
+        }
+        page.into_iter().for_each(|row| add(&row.target, row.namespace));
     }
-    for (namespace, _, target) in
-        catalogue.images.iter().filter(|(_, _, target)| unknown.contains_key(target))
-    {
-        owners.entry(target.clone()).or_default().insert(namespace.clone());
+    let mut after = 0;
+    loop {
+        let page: Vec<ImageUse> = catalogue.next_page(&mut after, "TRUE", &[])?;
+        if page.is_empty() {
+            break;
+        }
+        page.into_iter().for_each(|row| add(&row.target, row.namespace));
     }
     // A config leads to the snapshot that its image was unpacked to.
     for (digest, (_, parsed)) in unknown {
         let Some(chain) = parsed.chain_id() else { continue };
-        let snapshots = catalogue.snapshots.keys().filter(|(_, _, key)| *key == chain);
-        for (namespace, _, _) in snapshots {
-            owners.entry(digest.clone()).or_default().insert(namespace.clone());
+        for (namespace, _) in catalogue.snapshots_with_key(&chain)? {
+            owners.entry(digest.clone()).or_default().insert(namespace);
         }
     }
     // Upwards from configs to manifests and indexes, then downwards to layers, until nothing more follows.
@@ -143,7 +146,7 @@ fn owners(
         }
         if !grown {
             owners.retain(|_, namespaces| !namespaces.is_empty());
-            return owners;
+            return Ok(owners);
         }
     }
 }
@@ -153,7 +156,7 @@ fn labels(
     catalogue: &Catalogue,
     unknown: &BTreeMap<Digest, (u64, Parsed)>,
     owners: &BTreeMap<Digest, BTreeSet<String>>,
-) -> BTreeMap<(String, Digest), Labels> {
+) -> Result<BTreeMap<(String, Digest), Labels>> {
     let mut labels: BTreeMap<(String, Digest), Labels> = BTreeMap::new();
     for (digest, (_, parsed)) in unknown {
         let fallback = BTreeSet::from([FALLBACK.to_owned()]);
@@ -161,9 +164,9 @@ fn labels(
             let own = labels.entry((namespace.clone(), digest.clone())).or_default();
             own.extend(parsed.labels());
             if let Some(chain) = parsed.chain_id() {
-                let snapshots = catalogue.snapshots.keys();
-                for (_, snapshotter, key) in snapshots.filter(|key| key.0 == *namespace && key.2 == chain) {
-                    own.insert(format!("containerd.io/gc.ref.snapshot.{snapshotter}"), key.clone());
+                let snapshots = catalogue.snapshots_with_key(&chain)?.into_iter();
+                for (_, snapshotter) in snapshots.filter(|(owner, _)| owner == namespace) {
+                    own.insert(format!("containerd.io/gc.ref.snapshot.{snapshotter}"), chain.clone());
                 }
             }
             let config = parsed.config.as_ref().and_then(|config| unknown.get(config));
@@ -177,5 +180,5 @@ fn labels(
             }
         }
     }
-    labels
+    Ok(labels)
 }

@@ -1,7 +1,6 @@
 //! Databases that were set aside.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -11,7 +10,7 @@ use corten_snapshotter::{Inspector, Kind, Row};
 use corten_types::{Error, ErrorKind, Result};
 
 use super::Rebuilt;
-use crate::{Store, blobs, catalogue::Catalogue, store::blocking};
+use crate::{Store, catalogue::Catalogue, store::blocking};
 
 /// The end of the name of a file that says that a database was read.
 const READ_MARK: &str = ".salvaged";
@@ -99,27 +98,34 @@ pub(super) async fn metadata(store: &Store, rebuilt: &mut Rebuilt) -> Result<()>
 async fn take_metadata_over(store: &Store, path: &Path) -> Result<(u64, bool)> {
     let scratch = scratch_beside(path)?;
     let salvaged = Metadata::salvage(path, scratch.path()).await?;
-    let root = store.content.root().to_owned();
-    let (files, _) = blocking(move || blobs::list(&root)).await?;
     let catalogue = Catalogue::read(store).await?;
-    let names: BTreeMap<&str, BTreeSet<&str>> = catalogue
-        .trees
-        .iter()
-        .map(|(name, rows)| (name.as_str(), rows.values().map(|row| row.info.name.as_str()).collect()))
-        .collect();
-    let is_there = |row: &Stored| match row {
-        Stored::Blob(row) => files.contains(&row.digest),
-        Stored::Snapshot(row) => {
-            // Of a snapshotter that is not looked at nobody knows better.
-            names.get(row.snapshotter.as_str()).is_none_or(|names| {
+    catalogue.read_files(&store.content).await?;
+    let is_there = |row: &Stored| -> Result<bool> {
+        match row {
+            Stored::Blob(row) => catalogue.has_file(row.digest.as_str()),
+            Stored::Snapshot(row) => {
+                // Of a snapshotter that is not looked at nobody knows better.
+                if !store.snapshotters.contains_key(&row.snapshotter) {
+                    return Ok(true);
+                }
                 let pending = row.pending.as_ref().map(|pending| pending.backend_name.as_str());
-                names.contains(row.backend_key.as_str()) || pending.is_some_and(|name| names.contains(name))
-            })
+                for name in std::iter::once(row.backend_key.as_str()).chain(pending) {
+                    if !catalogue.trees_called(&row.snapshotter, name)?.is_empty() {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Stored::Damaged(_) => Ok(false),
+            _ => Ok(true),
         }
-        Stored::Damaged(_) => false,
-        _ => true,
     };
-    let rows: Vec<Stored> = salvaged.rows.into_iter().filter(is_there).collect();
+    let mut rows = Vec::new();
+    for row in salvaged.rows {
+        if is_there(&row)? {
+            rows.push(row);
+        }
+    }
     let restored = store.metadata.restore(rows).await?;
     store.metadata.restore_resources(salvaged.resources).await?;
     Ok((restored.len() as u64, salvaged.is_complete && salvaged.damaged == 0))

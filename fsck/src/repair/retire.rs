@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use corten_snapshotter::Row;
 use corten_types::{Error, ErrorKind, Result};
 
 use super::Repair;
-use crate::{Finding, Thing, catalogue::SnapshotKey, store::blocking};
+use crate::{
+    Finding, Thing,
+    catalogue::{SnapshotKey, TreeUse},
+    store::blocking,
+};
 
 /// How often a snapshot is tried whose new child is being given up by its maker.
 const TRIES: usize = 50;
@@ -21,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 struct Doomed {
     /// In the order in which they go: what stands on others first.
-    below: Vec<Row>,
+    below: Vec<TreeUse>,
     names: BTreeSet<String>,
     rows: BTreeSet<SnapshotKey>,
 }
@@ -32,10 +35,10 @@ impl Repair<'_> {
         let mut gone: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for finding in findings.iter_mut().filter(|finding| finding.kind.retires() && !finding.mended) {
             let doomed = match &finding.thing {
-                Thing::Tree { snapshotter, name, .. } => self.doomed(snapshotter, Some(name), None),
+                Thing::Tree { snapshotter, name, .. } => self.doomed(snapshotter, Some(name), None)?,
                 Thing::Snapshot { namespace, snapshotter, key } => {
                     let row = (namespace.clone(), snapshotter.clone(), key.clone());
-                    self.doomed(snapshotter, None, Some(row))
+                    self.doomed(snapshotter, None, Some(row))?
                 }
                 _ => continue,
             };
@@ -43,7 +46,7 @@ impl Repair<'_> {
                 Thing::Tree { snapshotter, .. } | Thing::Snapshot { snapshotter, .. } => snapshotter.clone(),
                 _ => continue,
             };
-            if let Some(user) = self.user_of(&doomed).filter(|_| !self.options.even_in_use) {
+            if let Some(user) = self.user_of(&doomed)?.filter(|_| !self.options.even_in_use) {
                 finding.outcome = format!(
                     "nothing was done: {user} uses it; remove the container, or repair even what is in use"
                 );
@@ -63,45 +66,41 @@ impl Repair<'_> {
 
     /// Everything that cannot stay without the named snapshot: closed under "stands on" in the snapshotter and in
     /// namespaces.
-    fn doomed(&self, snapshotter: &str, name: Option<&str>, row: Option<SnapshotKey>) -> Doomed {
-        let empty = BTreeMap::new();
-        let rows = self.catalogue.trees.get(snapshotter).unwrap_or(&empty);
+    fn doomed(&self, snapshotter: &str, name: Option<&str>, row: Option<SnapshotKey>) -> Result<Doomed> {
         let mut doomed = Doomed::default();
         let mut names: Vec<String> = name.map(str::to_owned).into_iter().collect();
         let mut keys: Vec<SnapshotKey> = row.into_iter().collect();
         loop {
             if let Some(name) = names.pop() {
                 if doomed.names.insert(name.clone()) {
-                    let children = rows.values().filter(|row| row.info.parent == name);
-                    names.extend(children.map(|row| row.info.name.clone()));
-                    let owners = self.catalogue.snapshots_on(snapshotter, &name);
-                    keys.extend(
-                        owners.map(|row| (row.namespace.clone(), snapshotter.to_owned(), row.key.clone())),
-                    );
+                    doomed.below.extend(self.catalogue.trees_called(snapshotter, &name)?);
+                    let children = self.catalogue.trees_on(snapshotter, &name)?;
+                    names.extend(children.into_iter().map(|row| row.name));
+                    let owners = self.catalogue.snapshots_for(snapshotter, &name)?;
+                    keys.extend(owners.into_iter().map(|row| (row.namespace, row.snapshotter, row.key)));
                 }
             } else if let Some(key) = keys.pop() {
                 if doomed.rows.insert(key.clone()) {
-                    let known = self.catalogue.snapshots.get(&key);
-                    names.extend(known.map(|row| row.backend_key.clone()));
-                    let children = self.catalogue.snapshots.values().filter(|row| {
-                        row.namespace == key.0 && row.snapshotter == key.1 && row.parent == key.2
-                    });
-                    keys.extend(children.map(|row| (row.namespace.clone(), key.1.clone(), row.key.clone())));
+                    let place = (key.0.as_str(), key.1.as_str(), key.2.as_str());
+                    names.extend(self.catalogue.backend_keys(place)?);
+                    let children = self.catalogue.keys_on(place)?;
+                    keys.extend(children.into_iter().map(|child| (key.0.clone(), key.1.clone(), child)));
                 }
             } else {
                 break;
             }
         }
-        doomed.below = rows.values().filter(|row| doomed.names.contains(&row.info.name)).cloned().collect();
         order(&mut doomed.below);
-        doomed
+        Ok(doomed)
     }
 
-    fn user_of(&self, doomed: &Doomed) -> Option<String> {
-        doomed.rows.iter().find_map(|(namespace, snapshotter, key)| {
-            let user = self.catalogue.user_of(namespace, snapshotter, key)?;
-            Some(format!("container {}/{}", user.namespace, user.id))
-        })
+    fn user_of(&self, doomed: &Doomed) -> Result<Option<String>> {
+        for (namespace, snapshotter, key) in &doomed.rows {
+            if let Some(id) = self.catalogue.users_of((namespace, snapshotter, key))?.first() {
+                return Ok(Some(format!("container {namespace}/{id}")));
+            }
+        }
+        Ok(None)
     }
 
     /// How many trees were set aside. What is in `done` is gone already.
@@ -113,7 +112,7 @@ impl Repair<'_> {
     ) -> Result<usize> {
         let mut count = 0;
         for row in &doomed.below {
-            if done.insert(row.info.name.clone()) {
+            if done.insert(row.name.clone()) {
                 self.retire_one(snapshotter, row).await?;
                 count += 1;
             }
@@ -129,17 +128,17 @@ impl Repair<'_> {
 
     /// The files first, then the rows of namespaces, then that of the snapshotter. A crash between leaves rows without files,
     /// which the next check finds; the other way round the files would be debris.
-    async fn retire_one(&mut self, snapshotter: &str, row: &Row) -> Result<()> {
+    async fn retire_one(&mut self, snapshotter: &str, row: &TreeUse) -> Result<()> {
         let Some(inspector) = self.store.snapshotters.get(snapshotter).cloned() else { return Ok(()) };
         let target = self.aside.folder(inspector.root())?.join(format!("tree-{}", row.id));
-        let owner = self.catalogue.snapshots_on(snapshotter, &row.info.name).next();
-        let _hold = match owner {
+        let owners = self.catalogue.snapshots_for(snapshotter, &row.name)?;
+        let _hold = match owners.first() {
             Some(owner) => {
                 Some(self.store.metadata.hold_snapshot(&owner.namespace, snapshotter, &owner.key).await)
             }
             None => None,
         };
-        let (id, name) = (row.id, row.info.name.clone());
+        let (id, name) = (row.id, row.name.clone());
         let looking = inspector.clone();
         let is_same =
             blocking(move || Ok(looking.row_of(id)?.is_some_and(|row| row.info.name == name))).await?;
@@ -148,7 +147,7 @@ impl Repair<'_> {
         }
         let moving = inspector.clone();
         blocking(move || moving.set_aside(id, &target)).await?;
-        self.store.metadata.forget_snapshot(snapshotter, &row.info.name).await?;
+        self.store.metadata.forget_snapshot(snapshotter, &row.name).await?;
         forget(&inspector, id).await
     }
 }
@@ -172,12 +171,12 @@ pub(super) async fn forget(inspector: &corten_snapshotter::Inspector, id: u64) -
 }
 
 /// Children before their parents.
-fn order(rows: &mut Vec<Row>) {
+fn order(rows: &mut Vec<TreeUse>) {
     let mut left = std::mem::take(rows);
     while !left.is_empty() {
-        let parents: BTreeSet<String> = left.iter().map(|row| row.info.parent.clone()).collect();
-        let (free, standing): (Vec<Row>, Vec<Row>) =
-            left.into_iter().partition(|row| !parents.contains(&row.info.name));
+        let parents: BTreeSet<String> = left.iter().map(|row| row.parent.clone()).collect();
+        let (free, standing): (Vec<TreeUse>, Vec<TreeUse>) =
+            left.into_iter().partition(|row| !parents.contains(&row.name));
         if free.is_empty() {
             // A circle, which only damage makes: any order is as good.
             rows.extend(standing);

@@ -3,10 +3,10 @@
 use std::fs;
 
 use corten_fsck::{Kind, RepairOptions, Request, Scope, Store, check, repair};
-use corten_metadata::{Stored, Table};
-use corten_types::Labels;
+use corten_metadata::{BlobRow, Image, In, Stored, Table};
+use corten_types::{Descriptor, Labels};
 
-use crate::world::{OVERLAY, World, chain, damage, digests, image, put};
+use crate::world::{OVERLAY, World, chain, damage, digest, digests, image, put};
 
 fn repairing(even_in_use: bool) -> Request {
     Request { repair: Some(RepairOptions { even_in_use }), ..Request::default() }
@@ -189,4 +189,46 @@ async fn a_row_with_a_wrong_checksum_means_quarantine_until_it_is_repaired_and_a
     let held = served.view("one").leases().list_resources("recovered").await.unwrap();
     assert!(!held.is_empty(), "what the row may have kept is held");
     served.close().await;
+}
+
+#[tokio::test]
+async fn more_rows_and_files_than_a_page_are_all_looked_at() {
+    const COUNT: u64 = 2500;
+    let world = World::new().await;
+    let served = world.serve().await.unwrap();
+    let digest_of = |number: u64| digest(&number.to_le_bytes());
+    let now = std::time::SystemTime::now();
+    let lost = (0..COUNT).flat_map(|number| {
+        let blob = |namespace: &str| {
+            Stored::Blob(BlobRow {
+                namespace: namespace.to_owned(),
+                digest: digest_of(number),
+                size_bytes: 8,
+                labels: Labels::new(),
+                created_at: now,
+                updated_at: now,
+            })
+        };
+        let target = Descriptor::new("application/octet-stream", digest_of(2 * COUNT + number), 8);
+        let record = Image::new(format!("localhost/lost:{number}"), target);
+        [blob("one"), blob("two"), Stored::Image(In { namespace: "one".to_owned(), record })]
+    });
+    assert_eq!(served.metadata.restore(lost.collect()).await.unwrap().len() as u64, 3 * COUNT);
+    served.close().await;
+    for number in COUNT..2 * COUNT {
+        fs::write(world.blob(&digest_of(number)), number.to_le_bytes()).unwrap();
+    }
+
+    let store = Store::open(world.layout()).await.unwrap();
+    for (namespace, incomplete, unknown) in [(None, COUNT, COUNT), (Some("two"), 0, 0)] {
+        let scope = Scope { namespace: namespace.map(str::to_owned), ..Scope::default() };
+        let report = check(&store, &scope, &mut |_| {}).await.unwrap();
+        let count = |kind| report.findings.iter().filter(|finding| finding.kind == kind).count() as u64;
+        assert_eq!(count(Kind::BlobMissing), COUNT, "once each, whoever has rows: {namespace:?}");
+        assert_eq!(count(Kind::ImageIncomplete), incomplete, "{namespace:?}");
+        assert_eq!(count(Kind::BlobUnknown), unknown, "{namespace:?}");
+        assert_eq!(report.blobs > COUNT, namespace.is_none(), "{}", report.blobs);
+        assert!(report.rows > 3 * COUNT);
+    }
+    store.close().await.unwrap();
 }
