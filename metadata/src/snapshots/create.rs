@@ -1,5 +1,7 @@
 //! Prepare and View: the snapshotter first, then the row (S02, S03, S12).
 
+use std::time::SystemTime;
+
 use corten_database::Refusal;
 use corten_filter::Filters;
 use corten_snapshotter::{Kind, SnapshotInfo};
@@ -52,7 +54,7 @@ pub(super) async fn create(
 
 impl Request {
     async fn run(self) -> Result<Vec<Mount>> {
-        let Snapshots { view, backend, .. } = &self.snapshots;
+        let Snapshots { view, backend, name } = &self.snapshots;
         let metadata = &view.metadata;
         let _guard = metadata.snapshot_locks().lock(&self.snapshots.lock_key(&self.key)).await;
         let below = self.look().await?.map(|row| row.backend_key).unwrap_or_default();
@@ -66,6 +68,11 @@ impl Request {
             Ok(mounts) => mounts,
             Err(error) if error.kind() == ErrorKind::AlreadyExists && self.labels.contains_key(TARGET) => {
                 return self.adopt(&below).await;
+            }
+            // Names below are never given twice: whoever hears that this exists would take it for the key.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let message = format!("snapshotter {name} says that what is new to it exists");
+                return Err(Error::new(ErrorKind::Unknown, message).with_source(error));
             }
             Err(error) => return Err(error),
         };
@@ -123,7 +130,7 @@ impl Request {
             let message = format!("parent snapshot {:?} was replaced by another meanwhile", self.parent);
             return Err(Error::not_found(message).into());
         }
-        self.insert(change, &self.key, backend_key, &self.labels)?;
+        self.insert(change, (&self.key, backend_key), &self.labels, (change.now, change.now))?;
         if self.access == Access::Write {
             let event = MetadataEvent::SnapshotPrepare {
                 key: self.key.clone(),
@@ -135,7 +142,14 @@ impl Request {
         Ok(())
     }
 
-    fn insert(&self, change: &Change<'_>, key: &str, backend_key: &str, labels: &Labels) -> Ended<()> {
+    /// Stores the row for a key, and a name below, that was created and changed at these times.
+    fn insert(
+        &self,
+        change: &Change<'_>,
+        (key, backend_key): (&str, &str),
+        labels: &Labels,
+        (created_at, updated_at): (SystemTime, SystemTime),
+    ) -> Ended<()> {
         let Snapshots { view, name, .. } = &self.snapshots;
         change.ensure_namespace(&view.namespace)?;
         change.lease(&view.namespace, view.lease.as_deref(), &self.snapshots.kind(), key)?;
@@ -146,8 +160,8 @@ impl Request {
             backend_key: backend_key.to_owned(),
             parent: self.parent.clone(),
             labels: labels.clone(),
-            created_at: change.now,
-            updated_at: change.now,
+            created_at,
+            updated_at,
             pending: None,
         };
         if !row::insert(change.connection, &row)? {
@@ -163,14 +177,20 @@ impl Request {
         let info = self.remote_snapshot(&target, below).await?;
         let mut labels = info.labels;
         labels.extend(self.labels.clone());
-        let (this, backend_key) = (self.clone(), info.name);
+        let (this, backend_key, times) = (self.clone(), info.name, (info.created_at, info.updated_at));
+        let below = below.to_owned();
         self.snapshots
             .view
             .metadata
             .write(move |change| {
                 let Snapshots { view, name, .. } = &this.snapshots;
-                find_parent(change.connection, &view.namespace, name, &this.parent)?;
-                this.insert(change, &target, &backend_key, &labels)?;
+                let parent = find_parent(change.connection, &view.namespace, name, &this.parent)?;
+                if parent.as_ref().is_some_and(|parent| parent.backend_key != below) {
+                    let message =
+                        format!("parent {:?} is not that of target snapshot {target:?}", this.parent);
+                    return Err(Error::invalid_argument(message).into());
+                }
+                this.insert(change, (&target, &backend_key), &labels, times)?;
                 let message = format!("target snapshot {target:?} from snapshotter");
                 Err(Refusal::Commit(Error::already_exists(message)))
             })

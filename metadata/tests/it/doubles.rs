@@ -11,12 +11,16 @@ use corten_filter::Filters;
 use corten_snapshotter::{Kind, SnapshotInfo, SnapshotKeeper, SnapshotReader, SnapshotWriter, Usage};
 use corten_types::{Error, Labels, Mount, Result, UpdateMask};
 
+/// When remote snapshots were made.
+pub(crate) const REMOTE_TIME: SystemTime = SystemTime::UNIX_EPOCH;
+
 /// Snapshots that are only their rows.
 #[derive(Debug, Default)]
 pub(crate) struct MemorySnapshotter {
     snapshots: Mutex<BTreeMap<String, SnapshotInfo>>,
-    /// Names that a remote store has: preparing with such a label finds them (S12).
-    remote: Mutex<Vec<String>>,
+    /// Names that a remote store has, and the name of what they stand on, if it is not what they are asked for on: preparing
+    /// with such a label finds them (S12).
+    remote: Mutex<BTreeMap<String, Option<String>>>,
     /// Counts operations that change something, and lets none happen from one of them on.
     steps: Mutex<Steps>,
 }
@@ -50,7 +54,17 @@ impl MemorySnapshotter {
     }
 
     pub(crate) fn add_remote(&self, target: &str) {
-        self.remote.lock().unwrap().push(target.to_owned());
+        self.remote.lock().unwrap().insert(target.to_owned(), None);
+    }
+
+    pub(crate) fn add_remote_on(&self, target: &str, parent: &str) {
+        self.remote.lock().unwrap().insert(target.to_owned(), Some(parent.to_owned()));
+    }
+
+    /// Gives a snapshot a label of the snapshotter's own.
+    pub(crate) fn label(&self, name: &str, key: &str, value: &str) {
+        let mut snapshots = self.lock();
+        snapshots.get_mut(name).unwrap().labels.insert(key.to_owned(), value.to_owned());
     }
 
     /// From the change with this number on (from 0, counted from now), nothing happens any more and every call fails;
@@ -89,10 +103,14 @@ impl MemorySnapshotter {
     fn make(&self, key: &str, parent: &str, labels: Labels, kind: Kind) -> Result<Vec<Mount>> {
         let mut snapshots = self.lock();
         if let Some(target) = labels.get("containerd.io/snapshot.ref")
-            && self.remote.lock().unwrap().contains(target)
+            && let Some(other) = self.remote.lock().unwrap().get(target)
         {
             let name = format!("remote/{target}");
-            snapshots.insert(name.clone(), info(Kind::Committed, &name, parent, labels.clone()));
+            let parent = other.as_deref().unwrap_or(parent);
+            let mut found = info(Kind::Committed, &name, parent, labels.clone());
+            found.created_at = REMOTE_TIME;
+            found.updated_at = REMOTE_TIME;
+            snapshots.insert(name.clone(), found);
             return Err(Error::already_exists(format!("remote snapshot {target}")));
         }
         if snapshots.contains_key(key) {

@@ -5,7 +5,10 @@ use corten_metadata::{MetadataEvent, Snapshots};
 use corten_snapshotter::{Kind, SnapshotKeeper, SnapshotReader, SnapshotWriter};
 use corten_types::{ErrorKind, Labels, UpdateMask};
 
-use crate::support::{Fixture, kind, labels};
+use crate::{
+    doubles::REMOTE_TIME,
+    support::{Fixture, kind, labels},
+};
 
 fn snapshots(fixture: &Fixture, namespace: &str) -> Snapshots {
     fixture.view(namespace).snapshots("memory").unwrap()
@@ -203,14 +206,50 @@ async fn a_remote_snapshot_is_registered_and_reported_as_existing() {
     assert_eq!(kind(refused), ErrorKind::AlreadyExists);
     let info = snapshots.stat("sha256:chain").await.unwrap();
     assert_eq!((info.kind, &info.labels), (Kind::Committed, &target));
+    assert_eq!((info.created_at, info.updated_at), (REMOTE_TIME, REMOTE_TIME), "it is as old as it is below");
     assert_eq!(kind(snapshots.stat("extract").await), ErrorKind::NotFound);
     assert_eq!(kind(snapshots.prepare("again", "", target.clone()).await), ErrorKind::AlreadyExists);
-    snapshots.prepare("child", "sha256:chain", Labels::new()).await.unwrap();
+    let root = labels([("containerd.io/gc.root", "1")]);
+    snapshots.prepare("child", "sha256:chain", root).await.unwrap();
     let other = crate::snapshots::snapshots(&fixture, "b");
     assert_eq!(kind(other.prepare("x", "", target).await), ErrorKind::AlreadyExists);
     other.remove("sha256:chain").await.unwrap();
     fixture.metadata.collect().await.unwrap();
-    assert!(fixture.snapshotter.info("remote/sha256:chain").is_none_or(|_| true));
+    assert!(fixture.snapshotter.info("remote/sha256:chain").is_some(), "the other namespace has it");
+}
+
+/// S12.
+#[tokio::test]
+async fn a_remote_snapshot_that_stands_on_something_else_is_not_found_and_nothing_is_registered() {
+    let fixture = Fixture::new().await;
+    let snapshots = snapshots(&fixture, "a");
+    chain(&snapshots, 1).await;
+    fixture.snapshotter.add_remote_on("sha256:chain", "elsewhere");
+    let target = labels([("containerd.io/snapshot.ref", "sha256:chain")]);
+    for parent in ["", "1"] {
+        let refused = snapshots.prepare("extract", parent, target.clone()).await;
+        assert_eq!(kind(refused), ErrorKind::NotFound, "on {parent:?}");
+    }
+    let names: Vec<_> = snapshots.list(&Filters::all(), None, 10).await.unwrap();
+    assert_eq!(names.into_iter().map(|info| info.name).collect::<Vec<_>>(), ["1"]);
+}
+
+/// S07: the snapshotter's own labels, such as the folder of the files, are told below those of the namespace.
+#[tokio::test]
+async fn labels_of_the_snapshotter_are_told_where_the_namespace_has_none() {
+    let fixture = Fixture::new().await;
+    let snapshots = snapshots(&fixture, "a");
+    snapshots.prepare("k", "", labels([("containerd.io/snapshot/x", "ours")])).await.unwrap();
+    let below = fixture.snapshotter.names().remove(0);
+    fixture.snapshotter.label(&below, "containerd.io/snapshot/overlay.upperdir", "/there");
+    fixture.snapshotter.label(&below, "containerd.io/snapshot/x", "theirs");
+    let wanted =
+        labels([("containerd.io/snapshot/overlay.upperdir", "/there"), ("containerd.io/snapshot/x", "ours")]);
+    assert_eq!(snapshots.stat("k").await.unwrap().labels, wanted);
+    assert_eq!(snapshots.list(&Filters::all(), None, 10).await.unwrap()[0].labels, wanted);
+    let mask = UpdateMask::of(["labels.y"]);
+    let told = snapshots.update("k", &labels([("y", "1")]), &mask).await.unwrap();
+    assert_eq!(told.labels["containerd.io/snapshot/overlay.upperdir"], "/there");
 }
 
 #[tokio::test]
