@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod faults;
+mod kernel;
 mod layout;
 mod mounts;
 mod removal;
