@@ -12,6 +12,7 @@ mod layer;
 mod lower_links;
 mod oracle;
 mod races;
+mod rows;
 mod sink;
 mod store;
 mod tree;
