@@ -90,6 +90,7 @@ impl App {
             overlay,
             native_root,
             sync_fs,
+            stream_processors,
             shim_env,
             shim_socket_dir,
             opt_path,
@@ -140,7 +141,7 @@ impl App {
             inspectors,
             Some(stores::bundles(&state)),
         );
-        let differ = stores::differ(&temporary, manifests, &mut plugins);
+        let differ = stores::differ(&temporary, manifests, stream_processors, &mut plugins);
 
         let mut options = corten_tasks::Options::new(
             &root,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use corten_content_store::{ContentStore, LocalStore};
-use corten_diff::{DifferOptions, WalkingDiffer};
+use corten_diff::{DifferOptions, StreamProcessor, WalkingDiffer, unpack::TreeObserver};
 use corten_disk::Disk;
 use corten_metadata::{Collectible, ContentSharing, EventSink, Health, Metadata};
 use corten_snapshotter::{Driver, Inspector, LocalSnapshotter, OpenReport, Snapshotter};
@@ -209,12 +209,14 @@ fn schedule(collection: &CollectionSettings) -> corten_gc::Schedule {
 pub(crate) fn differ(
     temporary: &Path,
     manifests: Manifests,
+    processors: Vec<StreamProcessor>,
     plugins: &mut Plugins,
 ) -> Option<Arc<WalkingDiffer>> {
     let kind = "io.containerd.differ.v1";
     plugins.wanted(kind, "walking").then(|| {
         plugins.add(local(kind, "walking", &[], Vec::new()));
-        let options = DifferOptions { observer: Some(Arc::new(manifests)), ..DifferOptions::default() };
+        let observer: Option<Arc<dyn TreeObserver>> = Some(Arc::new(manifests));
+        let options = DifferOptions { observer, processors, ..DifferOptions::default() };
         Arc::new(WalkingDiffer::new(temporary, options))
     })
 }

@@ -69,8 +69,18 @@ impl Processes {
         payloads: &BTreeMap<String, Any>,
         input: Input,
     ) -> Result<File> {
-        let failed =
-            |error| Error::io(format!("cannot start the stream processor {}", processor.path), error);
+        let failed = |error: io::Error| {
+            let message = format!("cannot start the stream processor {}", processor.path);
+            match error.kind() {
+                // To a client NotFound means the blob.
+                io::ErrorKind::NotFound => Error::new(
+                    ErrorKind::FailedPrecondition,
+                    format!("{message}, which layers of type {media_type} need; install it"),
+                )
+                .with_source(error),
+                _ => Error::io(message, error),
+            }
+        };
         let mut command = Command::new(&processor.path);
         command.args(&processor.args).stdout(Stdio::piped()).stderr(Stdio::piped());
         for variable in &processor.env {

@@ -41,7 +41,19 @@ format = ''
 
 [proxy_plugins]
 
-[stream_processors]
+[stream_processors.'io.containerd.ocicrypt.decoder.v1.tar']
+accepts = ['application/vnd.oci.image.layer.v1.tar+encrypted']
+returns = 'application/vnd.oci.image.layer.v1.tar'
+path = 'ctd-decoder'
+args = ['--decryption-keys-path', '/etc/containerd/ocicrypt/keys']
+env = ['OCICRYPT_KEYPROVIDER_CONFIG=/etc/containerd/ocicrypt/ocicrypt_keyprovider.conf']
+
+[stream_processors.'io.containerd.ocicrypt.decoder.v1.tar.gzip']
+accepts = ['application/vnd.oci.image.layer.v1.tar+gzip+encrypted']
+returns = 'application/vnd.oci.image.layer.v1.tar+gzip'
+path = 'ctd-decoder'
+args = ['--decryption-keys-path', '/etc/containerd/ocicrypt/keys']
+env = ['OCICRYPT_KEYPROVIDER_CONFIG=/etc/containerd/ocicrypt/ocicrypt_keyprovider.conf']
 
 [timeouts]
 'io.containerd.timeout.shim.cleanup' = '5s'

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use corten_diff::StreamProcessor;
 use toml::{Table, Value};
 
 use super::{LoadError, duration};
@@ -120,6 +121,8 @@ pub struct Settings {
     pub native_root: Option<PathBuf>,
     /// Flush the filesystem after every unpack.
     pub sync_fs: bool,
+    /// Programs that layers of certain media types go through (rows A01, A04, A05, DM40).
+    pub stream_processors: Vec<StreamProcessor>,
     /// What is added to the environment of shims.
     pub shim_env: Vec<String>,
     /// Where shims put their sockets; `None` leaves it to them.
@@ -180,6 +183,7 @@ impl Settings {
                 "root_path",
             ])?,
             sync_fs: reader.switch(&["plugins", "io.containerd.service.v1.diff-service", "sync_fs"])?,
+            stream_processors: reader.stream_processors()?,
             shim_env: reader.strings(&["plugins", shim, "env"])?,
             shim_socket_dir: reader.optional_path(&["plugins", shim, "socket_dir"])?,
             opt_path: reader.path(&["plugins", "io.containerd.internal.v1.opt", "path"])?,
@@ -327,6 +331,30 @@ impl Reader<'_> {
             slow_chown: self.switch(&["plugins", uri, "slow_chown"])?,
             mount_options: self.strings(&["plugins", uri, "mount_options"])?,
         })
+    }
+
+    fn stream_processors(&self) -> Result<Vec<StreamProcessor>, LoadError> {
+        let section = "stream_processors";
+        let table =
+            self.get(&[section])?.as_table().ok_or_else(|| self.wrong(&[section], "must be a table"))?;
+        let mut all = Vec::new();
+        for (id, settings) in table {
+            let settings =
+                settings.as_table().ok_or_else(|| self.wrong(&[section, id], "must be a table"))?;
+            let strings = |key| match settings.contains_key(key) {
+                true => self.strings(&[section, id, key]),
+                false => Ok(Vec::new()),
+            };
+            all.push(StreamProcessor {
+                id: id.clone(),
+                accepts: self.strings(&[section, id, "accepts"])?,
+                returns: self.string(&[section, id, "returns"])?,
+                path: self.string(&[section, id, "path"])?,
+                args: strings("args")?,
+                env: strings("env")?,
+            });
+        }
+        Ok(all)
     }
 
     fn timeouts(&self) -> Result<Timeouts, LoadError> {

@@ -199,3 +199,36 @@ fn the_command_line_wins_and_moves_the_ttrpc_socket() {
     assert_eq!(settings.ttrpc.address, Path::new("/x.sock.ttrpc"));
     assert_eq!(settings.debug.level, "trace");
 }
+
+/// Rows A05 and DM40: those for encrypted layers are there from the start, others are added beside them.
+#[test]
+fn stream_processors_are_added_to_the_default_ones() {
+    let folder = Folder::new();
+    let path = folder.file(
+        "c.toml",
+        "version = 2\n[stream_processors.unlock]\naccepts = ['application/locked']\n\
+         returns = 'application/vnd.oci.image.layer.v1.tar'\npath = 'unlocker'\nargs = ['--now']\n",
+    );
+    let (settings, warnings) = settings(&path);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let shown: Vec<_> =
+        settings.stream_processors.iter().map(|known| (known.id.as_str(), known.path.as_str())).collect();
+    let decoder = "io.containerd.ocicrypt.decoder.v1.tar";
+    let gzip = format!("{decoder}.gzip");
+    assert_eq!(shown, [(decoder, "ctd-decoder"), (&gzip, "ctd-decoder"), ("unlock", "unlocker")]);
+    let decoder = &settings.stream_processors[1];
+    assert_eq!(decoder.accepts, ["application/vnd.oci.image.layer.v1.tar+gzip+encrypted"]);
+    assert_eq!(decoder.returns, "application/vnd.oci.image.layer.v1.tar+gzip");
+    assert_eq!(decoder.args, ["--decryption-keys-path", "/etc/containerd/ocicrypt/keys"]);
+    let unlock = &settings.stream_processors[2];
+    assert_eq!((unlock.args.as_slice(), unlock.env.as_slice()), (&["--now".to_owned()][..], &[][..]));
+}
+
+#[test]
+fn a_stream_processor_without_a_program_is_refused_by_name() {
+    let folder = Folder::new();
+    let path = folder.file("c.toml", "version = 4\n[stream_processors.x]\naccepts = []\nreturns = 'y'\n");
+    let loaded = config::load(Some(&path)).unwrap();
+    let error = Settings::read(&loaded.table, &Tunable::default()).unwrap_err();
+    assert!(error.to_string().contains("stream_processors.x.path"), "{error}");
+}

@@ -327,6 +327,7 @@ async fn a_processor_that_does_not_exist_is_an_error() {
     missing.path = "/no/such/program".into();
     let scene = Scene::with(DifferOptions { processors: vec![missing], ..DifferOptions::default() });
     let error = scene.apply("application/locked", &layer()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert!(error.chain().contains("/no/such/program"));
 }
 

@@ -10,6 +10,7 @@ mod crash;
 mod fixture;
 mod fsck;
 mod images;
+mod layers;
 mod many;
 mod metadata;
 mod mounts;
