@@ -156,6 +156,31 @@ pub trait Ingest: Send {
     async fn commit(&mut self, options: CommitOptions) -> Result<BlobInfo>;
 }
 
+/// An ingest that is read while somebody writes it. Nobody has checked its bytes yet: what is made of them must stay hidden
+/// until [`committed`](Self::committed) has said what they are.
+///
+/// As a blob it has as many bytes as were promised, whatever is written. [`Blob::read_at`] waits for bytes that have not come
+/// yet, gives fewer than were asked for where fewer have come, and fails with `Aborted` where no more will come: the ingest
+/// was aborted or truncated, or its writer went without a commit.
+#[async_trait]
+pub trait FollowedIngest: Blob {
+    /// Waits until the ingest is a blob of exactly the promised size, which is on stable storage, and returns its digest.
+    ///
+    /// # Errors
+    /// `Aborted`: it will be none. `DataLoss`: it has another size. A commit that fails may be tried again and ends nothing.
+    async fn committed(&self) -> Result<Digest>;
+}
+
+/// Reading ingests before they are blobs. Not every store can; it is no part of [`ContentStore`].
+#[async_trait]
+pub trait IngestFollower: Send + Sync {
+    /// Opens the ingest called `key`, which somebody has open for writing and which is to have `size_bytes` bytes.
+    ///
+    /// # Errors
+    /// `NotFound`: nobody writes it.
+    async fn follow(&self, key: &str, size_bytes: u64) -> Result<Arc<dyn FollowedIngest>>;
+}
+
 /// A whole content store.
 pub trait ContentStore: BlobReader + BlobWriter + Ingester + IngestCatalog {}
 

@@ -9,8 +9,8 @@ mod local;
 pub mod testsuite;
 
 pub use contract::{
-    Blob, BlobInfo, BlobReader, BlobWriter, CommitOptions, ContentStore, Ingest, IngestCatalog,
-    IngestOptions, IngestStatus, Ingester,
+    Blob, BlobInfo, BlobReader, BlobWriter, CommitOptions, ContentStore, FollowedIngest, Ingest,
+    IngestCatalog, IngestFollower, IngestOptions, IngestStatus, Ingester,
 };
 pub use hash::Hasher;
 pub use local::{LocalStore, MAX_KEY_BYTES, MAX_LABELS_BYTES, MAX_OPEN_INGESTS};

@@ -1,6 +1,7 @@
 //! The store on a local filesystem.
 
 mod blob;
+mod following;
 mod hashing;
 mod ingest;
 mod labels;

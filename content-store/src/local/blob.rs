@@ -66,7 +66,7 @@ impl Blob for LocalBlob {
 }
 
 /// The bytes from `offset_bytes` on; `None` if the file ends before. The buffer is not filled with zeros first.
-fn read_exact(file: &File, offset_bytes: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_exact(file: &File, offset_bytes: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
     let mut buffer = Vec::with_capacity(length);
     while buffer.len() < length {
         let offset = offset_bytes + buffer.len() as u64;

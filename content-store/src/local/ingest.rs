@@ -15,6 +15,7 @@ use corten_disk::DiskFile;
 use corten_types::{Digest, Error, Labels, Result};
 
 use super::{
+    following::Teller,
     hashing::Hashing,
     layout::DATA,
     locks::KeyGuard,
@@ -49,6 +50,8 @@ struct Writer {
     hasher: Hasher,
     phase: Phase,
     status: Arc<Mutex<IngestStatus>>,
+    /// Goes before the guard: who opens the key next tells anew.
+    teller: Teller,
     key: KeyGuard,
 }
 
@@ -152,6 +155,7 @@ impl Writer {
         status.offset_bytes = file.length_bytes();
         status.total_bytes = status.total_bytes.or(options.size_bytes);
         status.expected = options.expected;
+        let teller = inner.tellers.begin(key, file.length_bytes());
         Ok(Self {
             inner: Arc::clone(inner),
             folder,
@@ -159,6 +163,7 @@ impl Writer {
             hasher,
             phase: Phase::Open,
             status: Arc::new(Mutex::new(status)),
+            teller,
             key: guard,
         })
     }
@@ -188,7 +193,7 @@ impl Writer {
         if let Err(error) = self.file.append(bytes) {
             // All or nothing: what arrived of these bytes goes again.
             if self.file.length_bytes() != length_before && self.file.set_length(length_before).is_err() {
-                self.phase = Phase::Damaged;
+                self.give_up();
             }
             return Err(self.failure("write to", error));
         }
@@ -198,6 +203,7 @@ impl Writer {
     }
 
     fn truncate(&mut self) -> Result<()> {
+        self.teller.restart();
         self.file.set_length(0).map_err(|error| self.failure("truncate", error))?;
         self.hasher = Hasher::new(self.hasher.algorithm());
         self.report();
@@ -208,6 +214,8 @@ impl Writer {
         let mut status = lock(&self.status);
         status.offset_bytes = self.file.length_bytes();
         status.updated_at = SystemTime::now();
+        drop(status);
+        self.teller.progress(self.file.length_bytes());
     }
 
     fn commit(&mut self, options: &CommitOptions) -> Result<BlobInfo> {
@@ -221,7 +229,7 @@ impl Writer {
         self.make_durable(committed_at)?;
         let inner = Arc::clone(&self.inner);
         inner.digests.hold(&digest, || self.publish(&digest, &labels))?;
-        self.finish();
+        self.finish(&digest);
         Ok(BlobInfo { labels, ..unlabelled_info(digest, self.file.length_bytes(), committed_at) })
     }
 
@@ -261,7 +269,7 @@ impl Writer {
         self.file.set_mode(BLOB_MODE).map_err(|error| self.failure("protect", error))?;
         self.file.sync_all().map_err(|error| {
             // What is on the disk is unknown, and another sync might wrongly succeed. The bytes must come again.
-            self.phase = Phase::Damaged;
+            self.give_up();
             self.remove_folder();
             self.failure("sync", error)
         })
@@ -282,7 +290,7 @@ impl Writer {
         synced.map_err(|error| {
             // Not acknowledged, so nobody may take it for committed: back, or away if the ingest was aborted meanwhile.
             if self.inner.disk.rename(&blob, &data).is_err() {
-                self.phase = Phase::Damaged;
+                self.give_up();
                 let _ = fs::remove_file(&blob);
             }
             self.failure("sync the folder of", error)
@@ -292,13 +300,19 @@ impl Writer {
     }
 
     fn finish_for_existing(&mut self, digest: &Digest) -> Error {
-        self.finish();
+        self.finish(digest);
         Error::already_exists(format!("blob {digest}"))
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, digest: &Digest) {
         self.phase = Phase::Finished;
+        self.teller.committed(digest, self.file.length_bytes());
         self.remove_folder();
+    }
+
+    fn give_up(&mut self) {
+        self.phase = Phase::Damaged;
+        self.teller.damaged();
     }
 
     /// As far as possible: what is left is in no listing, and is removed when the key is used again.

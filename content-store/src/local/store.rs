@@ -9,6 +9,7 @@ use corten_types::{Algorithm, Digest, Error, Labels, Result, UpdateMask};
 
 use super::{
     blob::{self, LocalBlob},
+    following::{Follower, Tellers},
     ingest::LocalIngest,
     labels,
     layout::Layout,
@@ -17,7 +18,8 @@ use super::{
     record,
 };
 use crate::{
-    Blob, BlobInfo, BlobReader, BlobWriter, Ingest, IngestCatalog, IngestOptions, IngestStatus, Ingester,
+    Blob, BlobInfo, BlobReader, BlobWriter, FollowedIngest, Ingest, IngestCatalog, IngestFollower,
+    IngestOptions, IngestStatus, Ingester,
 };
 
 /// The mode of folders.
@@ -36,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) disk: Disk,
     pub(crate) layout: Layout,
     pub(crate) keys: Arc<KeyLocks>,
+    pub(crate) tellers: Arc<Tellers>,
     pub(crate) digests: DigestLocks,
     pub(crate) names: Names,
     keeps_labels: bool,
@@ -88,6 +91,7 @@ impl LocalStore {
             disk,
             layout,
             keys: Arc::default(),
+            tellers: Arc::default(),
             digests: DigestLocks::default(),
             names: Names::default(),
             keeps_labels,
@@ -295,6 +299,18 @@ impl Ingester for LocalStore {
 }
 
 #[async_trait]
+impl IngestFollower for LocalStore {
+    async fn follow(&self, key: &str, size_bytes: u64) -> Result<Arc<dyn FollowedIngest>> {
+        let key = key.to_owned();
+        self.run(move |inner| {
+            let follower = Follower::open(inner, &key, size_bytes)?;
+            Ok(Arc::new(follower) as Arc<dyn FollowedIngest>)
+        })
+        .await
+    }
+}
+
+#[async_trait]
 impl IngestCatalog for LocalStore {
     async fn ingest_status(&self, key: &str) -> Result<IngestStatus> {
         let key = key.to_owned();
@@ -330,6 +346,7 @@ impl IngestCatalog for LocalStore {
         self.run(move |inner| {
             inner
                 .remove_ingest(&inner.layout.ingest(&key))
+                .inspect(|()| inner.tellers.give_up(&key))
                 .and_then(|()| inner.disk.sync_folder(&inner.layout.ingests()))
                 .map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => absent_ingest(&key),

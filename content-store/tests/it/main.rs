@@ -9,6 +9,7 @@
 mod cancellation;
 mod damage;
 mod faults;
+mod following;
 mod labels;
 mod layout;
 mod model;
