@@ -12,6 +12,7 @@ use std::{
 
 use corten_mount::TemporaryMount;
 use corten_types::{Descriptor, Error, Mount, Result};
+use tokio::sync::Notify;
 
 use crate::{
     ApplyOptions,
@@ -67,12 +68,24 @@ impl Chain {
 pub(crate) struct Control {
     is_cancelled: AtomicBool,
     processes: Processes,
+    is_over: Notify,
 }
 
 impl Control {
     pub(crate) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// Nobody wants more of the layer.
+    fn stop(&self) {
         self.processes.kill();
+        self.is_over.notify_one();
+    }
+
+    /// Waits until nobody wants more of the layer. What feeds it must end then: its reader waits for that.
+    pub(crate) async fn over(&self) {
+        self.is_over.notified().await;
     }
 }
 
@@ -96,12 +109,12 @@ impl Job {
             Target::Folder { path, whiteouts, lower_layers } => {
                 let options = UnpackOptions { whiteouts, lower_layers, ..self.unpack_options() };
                 let sink = self.observer.as_deref().and_then(|observer| observe(observer, &path));
-                self.unpack_into(&path, &options, sink)
+                self.unpack_into(&path, &options, sink, || Ok(()))
             }
             Target::Mounts => {
                 let mounted = TemporaryMount::new(&self.mounts, &self.temporary_folder)?;
                 let options = self.unpack_options();
-                let outcome = self.unpack_into(mounted.path(), &options, None);
+                let outcome = self.unpack_into(mounted.path(), &options, None, || Ok(()));
                 let closed = mounted.close();
                 let descriptor = outcome?;
                 closed.map(|()| descriptor)
@@ -109,15 +122,17 @@ impl Job {
         }
     }
 
-    fn unpack_options(&self) -> UnpackOptions {
+    pub(crate) fn unpack_options(&self) -> UnpackOptions {
         UnpackOptions { sync: self.options.sync_fs, max_bytes: self.max_bytes, ..UnpackOptions::default() }
     }
 
-    fn unpack_into(
+    /// `verify` is asked when all is unpacked, and before anybody is told that it is.
+    pub(crate) fn unpack_into(
         self,
         root: &Path,
         options: &UnpackOptions,
         mut sink: Option<Box<dyn TreeSink>>,
+        verify: impl FnOnce() -> Result<()>,
     ) -> Result<Descriptor> {
         let Self { source, chain, control, max_bytes, options: ApplyOptions { payloads, .. }, .. } = self;
         let mut input = Input::Source(Box::new(source));
@@ -126,7 +141,7 @@ impl Job {
         }
         let encoding = chain.encoding;
         let open = move || open(input, encoding);
-        let stop = || control.processes.kill();
+        let stop = || control.stop();
         let outcome = pipeline::run(open, max_bytes, &control.is_cancelled, stop, |stream| {
             // After the programs were started, which have the process's umask.
             clear_umask();
@@ -143,6 +158,7 @@ impl Job {
             ended?;
         }
         let ((), hashed) = outcome?;
+        verify()?;
         if let Some(sink) = sink {
             warn_of(root, sink.finish());
         }
@@ -150,7 +166,7 @@ impl Job {
     }
 }
 
-fn observe(observer: &dyn TreeObserver, root: &Path) -> Option<Box<dyn TreeSink>> {
+pub(crate) fn observe(observer: &dyn TreeObserver, root: &Path) -> Option<Box<dyn TreeSink>> {
     let observed = observer.observe(root);
     let reason = match observed {
         Ok(sink) => return sink,

@@ -1,9 +1,9 @@
 //! The contract: applying a layer to mounts and computing one from mounts.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
-use corten_content_store::{BlobReader, ContentStore};
+use corten_content_store::{BlobReader, ContentStore, FollowedIngest};
 use corten_types::{Any, Descriptor, Labels, Mount, Result};
 
 /// How a layer is applied.
@@ -36,6 +36,30 @@ pub trait Applier: Send + Sync {
     async fn apply(
         &self,
         content: &dyn BlobReader,
+        descriptor: &Descriptor,
+        mounts: &[Mount],
+        options: ApplyOptions,
+    ) -> Result<Descriptor>;
+}
+
+/// Unpacks layers while they still arrive.
+#[async_trait]
+pub trait EarlyApplier: Send + Sync {
+    /// Unpacks the layer `descriptor`, whose bytes somebody still writes to `ingest`, into `mounts`; returns what
+    /// [`Applier::apply`] returns, when the ingest is a blob with the descriptor's digest and size. No byte beyond the
+    /// descriptor's size is read.
+    ///
+    /// Until then the folder that is unpacked into has mode 0700, so that nobody but its owner meets what nobody has checked;
+    /// then it gets its own mode back. After an error, and when the future is dropped, it is emptied first (on a thread, which
+    /// a dropped future does not wait for). A crash leaves it closed: remove the snapshot.
+    ///
+    /// # Errors
+    /// `Unimplemented`: the mounts are not one empty folder that is reached without mounting it, or it is no kind of layer
+    /// that this applier reads. `InvalidArgument`: the ingest is not followed for as many bytes as the descriptor states.
+    /// `DataLoss`: it became another blob. `Aborted`: it became none. Besides those of [`Applier::apply`].
+    async fn apply_early(
+        &self,
+        ingest: Arc<dyn FollowedIngest>,
         descriptor: &Descriptor,
         mounts: &[Mount],
         options: ApplyOptions,

@@ -108,11 +108,11 @@ impl Applier for WalkingDiffer {
             observer: self.options.observer.clone(),
             max_bytes: self.options.max_layer_bytes,
         };
-        let guard = CancelOnDrop(control);
+        let guard = CancelOnDrop(Arc::clone(&control));
         let finished = run_on_thread("layer-unpack", permit, move || job.run())?;
         let feed = async {
             if let Some(feeder) = feeder {
-                feeder.feed().await;
+                feeder.feed(control.over()).await;
             }
         };
         let ((), outcome) = tokio::join!(feed, finished);
@@ -123,7 +123,7 @@ impl Applier for WalkingDiffer {
     }
 }
 
-struct CancelOnDrop(Arc<Control>);
+pub(crate) struct CancelOnDrop(pub(crate) Arc<Control>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

@@ -8,6 +8,7 @@ mod comparer;
 mod contract;
 mod decompress;
 mod differ;
+mod early;
 mod layer_writer;
 mod media;
 mod pipeline;
@@ -16,7 +17,7 @@ mod source;
 mod target;
 pub mod unpack;
 
-pub use contract::{Applier, ApplyOptions, CompareOptions, Comparer};
+pub use contract::{Applier, ApplyOptions, CompareOptions, Comparer, EarlyApplier};
 pub use decompress::{Compression, decompressor};
 pub use differ::{DifferOptions, WalkingDiffer};
 pub use processor::StreamProcessor;

@@ -62,8 +62,16 @@ impl Source {
 }
 
 impl Feeder {
-    /// Reads the blob until its end, or until nobody wants more.
-    pub(crate) async fn feed(self) {
+    /// Reads the blob until its end, or until nobody wants more: also one whose next bytes never come.
+    pub(crate) async fn feed(self, over: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = over => {}
+            () = self.feed_all() => {}
+        }
+    }
+
+    async fn feed_all(self) {
         let mut position = 0;
         while position < self.size_bytes {
             let rest = usize::try_from(self.size_bytes - position).unwrap_or(usize::MAX);

@@ -28,6 +28,7 @@ pub use deferred::Deferred;
 pub use error::UnpackError;
 pub(crate) use error::shown;
 pub(crate) use name::join;
+pub(crate) use remove::{is_empty, remove_contents};
 pub(crate) use root::Root;
 use rustix::{
     fs::{self, Mode},

@@ -45,6 +45,29 @@ pub(crate) fn remove_tree(parent: impl AsFd, name: &[u8]) -> Result<Option<FileT
     Err(Errno::NOTEMPTY)
 }
 
+/// Removes everything in `folder`.
+pub(crate) fn remove_contents(folder: &OwnedFd) -> Result<(), Errno> {
+    let mut moved = 0_u64;
+    for _ in 0..MAX_PASSES {
+        if is_empty(folder)? {
+            return Ok(());
+        }
+        empty(folder, &mut moved)?;
+    }
+    Err(Errno::NOTEMPTY)
+}
+
+/// Whether there is nothing in `folder`.
+pub(crate) fn is_empty(folder: impl AsFd) -> Result<bool, Errno> {
+    let mut listing = Dir::read_from(folder)?;
+    while let Some(entry) = listing.read() {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Removes what `top` contains, as far as the listing shows it.
 fn empty(top: &OwnedFd, moved: &mut u64) -> Result<(), Errno> {
     let mut stack: Vec<(Dir, Vec<u8>)> = vec![(Dir::read_from(top)?, Vec::new())];

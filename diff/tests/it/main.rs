@@ -7,6 +7,7 @@ mod bombs;
 mod compare;
 mod corpus;
 mod deferred;
+mod early;
 mod hostile;
 mod layer;
 mod lower_links;
