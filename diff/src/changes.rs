@@ -170,16 +170,17 @@ impl Trees<'_> {
         }
         let attributes = |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_rdev);
         let Some(lower) = self.lower else { return Ok(false) };
+        let is_directory = kind(after) == FileType::Directory;
+        let content = |stat: &Stat| (stat.st_size, stat.st_mtime);
+        // What costs least first.
         if attributes(before) != attributes(after)
+            || !is_directory && content(before) != content(after)
             || capability(lower, path)? != capability(self.upper, path)?
         {
             return Ok(false);
         }
-        if kind(after) == FileType::Directory {
+        if is_directory {
             return Ok(true);
-        }
-        if (before.st_size, before.st_mtime) != (after.st_size, after.st_mtime) {
-            return Ok(false);
         }
         if (before.st_mtime_nsec, after.st_mtime_nsec) != (0, 0) {
             return Ok(before.st_mtime_nsec == after.st_mtime_nsec);
@@ -222,13 +223,18 @@ pub(crate) fn capability(root: &Root, path: &[u8]) -> Result<Option<Vec<u8>>> {
     let parent =
         root.open_exact(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC).map_err(failed)?;
     let name = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), base].concat();
-    let mut value = vec![0; MAX_XATTR_BYTES];
-    match fs::lgetxattr(name, c"security.capability", value.as_mut_slice()) {
-        Ok(length) => {
-            value.truncate(length);
-            Ok(Some(value).filter(|value| !value.is_empty()))
-        }
-        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+    // They have 24 bytes; more than there is room for is an error of its own.
+    let mut value = [0; 64];
+    let mut large = Vec::new();
+    let mut read = fs::lgetxattr(&name, c"security.capability", &mut value[..]);
+    if read == Err(Errno::RANGE) {
+        large.resize(MAX_XATTR_BYTES, 0);
+        read = fs::lgetxattr(&name, c"security.capability", large.as_mut_slice());
+    }
+    match read {
+        Ok(0) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+        Ok(length) if large.is_empty() => Ok(Some(value[..length].to_vec())),
+        Ok(length) => Ok(Some(large[..length].to_vec())),
         Err(errno) => Err(failed(errno)),
     }
 }

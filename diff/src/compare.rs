@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::{
     Compression,
     changes::Trees,
+    gzip::GzipWriter,
     layer_writer::LayerWriter,
     pipeline::{BUFFER_BYTES, BUFFERS},
     target::{lower_layers, option_value},
@@ -145,7 +146,7 @@ fn layers(mounts: &[Mount]) -> Option<Vec<PathBuf>> {
     }
 }
 
-/// Collects small writes into buffers for the packer.
+/// Collects small writes into buffers for the packer. All but the last are full: what comes out depends on where they end.
 struct Buffered {
     sender: SyncSender<Vec<u8>>,
     current: Vec<u8>,
@@ -160,11 +161,12 @@ impl Buffered {
 
 impl Write for Buffered {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.current.extend_from_slice(data);
-        if self.current.len() >= BUFFER_BYTES {
+        let length = data.len().min(BUFFER_BYTES - self.current.len());
+        self.current.extend_from_slice(&data[..length]);
+        if self.current.len() == BUFFER_BYTES {
             self.send()?;
         }
-        Ok(data.len())
+        Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -189,9 +191,9 @@ fn pack(
         Ok(encoder) => encoder,
         Err(error) => return failed(error),
     };
-    for buffer in buffers {
+    for buffer in buffers.iter().filter(|buffer| !buffer.is_empty()) {
         hash.update(&buffer);
-        if let Err(error) = encoder.write_all(&buffer) {
+        if let Err(error) = encoder.write(buffer) {
             return failed(error);
         }
     }
@@ -203,7 +205,7 @@ fn pack(
 
 enum Encoder {
     Plain(Chunked),
-    Gzip(flate2::write::GzEncoder<Chunked>),
+    Gzip(GzipWriter<Chunked>),
     Zstd(zstd::stream::write::Encoder<'static, Chunked>),
 }
 
@@ -211,20 +213,18 @@ impl Encoder {
     fn new(compression: Compression, sink: Chunked) -> io::Result<Self> {
         Ok(match compression {
             Compression::None => Self::Plain(sink),
-            Compression::Gzip => {
-                Self::Gzip(flate2::write::GzEncoder::new(sink, flate2::Compression::default()))
-            }
+            Compression::Gzip => Self::Gzip(GzipWriter::new(sink)?),
             Compression::Zstd => {
                 Self::Zstd(zstd::stream::write::Encoder::new(sink, zstd::DEFAULT_COMPRESSION_LEVEL)?)
             }
         })
     }
 
-    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+    fn write(&mut self, buffer: Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Plain(sink) => sink.write_all(data),
-            Self::Gzip(encoder) => encoder.write_all(data),
-            Self::Zstd(encoder) => encoder.write_all(data),
+            Self::Plain(sink) => sink.write_all(&buffer),
+            Self::Gzip(encoder) => encoder.write_block(buffer),
+            Self::Zstd(encoder) => encoder.write_all(&buffer),
         }
     }
 

@@ -9,6 +9,7 @@ mod contract;
 mod decompress;
 mod differ;
 mod early;
+mod gzip;
 mod layer_writer;
 mod media;
 mod pipeline;
