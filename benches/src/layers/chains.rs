@@ -15,6 +15,7 @@ const REPETITIONS: usize = 3;
 pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
     let mut rates = CHAINS.map(|_| <[Samples; 2]>::default());
     let mut latencies = CHAINS.map(|_| <[Samples; 2]>::default());
+    let mut cpu_ms = CHAINS.map(|_| <[Samples; 2]>::default());
     let moment = lab.options.size(Duration::from_secs(1), Duration::from_millis(100));
     for repetition in 0..lab.options.repetitions(REPETITIONS) {
         let mut servers = Vec::new();
@@ -29,8 +30,9 @@ pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
             for peer in turns(repetition) {
                 let (server, client) = &servers[peer as usize];
                 let begin = Instant::now();
-                let (mine, _) = server.measure(|| lab.block_on(pairs(client, length, moment)))?;
+                let (mine, cost) = server.measure(|| lab.block_on(pairs(client, length, moment)))?;
                 rates[number][peer as usize].add(mine.count() as f64 / begin.elapsed().as_secs_f64());
+                cpu_ms[number][peer as usize].add(cost.cpu_seconds * 1000.0 / mine.count() as f64);
                 latencies[number][peer as usize].extend(&mine);
             }
         }
@@ -49,6 +51,7 @@ pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
                 format!("{:.0}", rate(peer)),
                 format!("{:.2}", latencies.median()),
                 format!("{:.2}", latencies.p99()),
+                format!("{:.2}", cpu_ms[number][peer as usize].mean()),
                 format!("{:.2}", rate(peer) / rate(Peer::Containerd)),
             ]);
         }
@@ -57,7 +60,7 @@ pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
     }
     lab.report.heading("Snapshots on long chains");
     lab.report.say("A snapshot is prepared and removed, by one client, one after the other.");
-    let head = ["", "pairs a second", "median ms of a pair", "p99 ms", "ratio"];
+    let head = ["", "pairs a second", "median ms of a pair", "p99 ms", "CPU ms of the daemon a pair", "ratio"];
     lab.report.table(&head, &rows);
     Ok(())
 }

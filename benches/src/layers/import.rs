@@ -200,10 +200,11 @@ async fn send(client: &Client, image: &Image) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Unpacks the layers: several at once where the parents can be settled later.
+/// Unpacks the layers: several at once where the parents can be settled later, as containerd's newer clients do it with
+/// more than one unpack allowed at once.
 async fn unpack(client: &Client, image: &Image) -> anyhow::Result<()> {
     if client.rebases().await? {
-        let work = image.layers.iter().map(|layer| apply(client, image, layer, ""));
+        let work = image.layers.iter().map(|layer| apply(client, image, layer, None));
         stream::iter(work).buffered(AT_ONCE).try_collect::<Vec<()>>().await?;
         let mut parent = "";
         for layer in &image.layers {
@@ -213,7 +214,7 @@ async fn unpack(client: &Client, image: &Image) -> anyhow::Result<()> {
     } else {
         let mut parent = "";
         for layer in &image.layers {
-            apply(client, image, layer, parent).await?;
+            apply(client, image, layer, Some(parent)).await?;
             client.commit(&active(layer), &layer.chain_id, "", None).await?;
             parent = &layer.chain_id;
         }
@@ -221,8 +222,18 @@ async fn unpack(client: &Client, image: &Image) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn apply(client: &Client, image: &Image, layer: &Layer, parent: &str) -> anyhow::Result<()> {
-    let mounts = client.prepare(&active(layer), parent).await?;
+/// Unpacks one layer; without its parent, which is there later.
+async fn apply(client: &Client, image: &Image, layer: &Layer, parent: Option<&str>) -> anyhow::Result<()> {
+    let mut mounts = client.prepare(&active(layer), parent.unwrap_or_default()).await?;
+    if parent.is_none() {
+        // As the clients do it (row O13): what the layer deletes must be told to the layers that it will stand on.
+        for mount in mounts.iter_mut().filter(|mount| mount.r#type == "bind") {
+            mount.options.retain(|option| option != "bind" && option != "rbind");
+            mount.options.push(format!("upperdir={}", mount.source));
+            "overlay".clone_into(&mut mount.r#type);
+            "overlay".clone_into(&mut mount.source);
+        }
+    }
     let descriptor = layer.blob.descriptor(image.packing.media_type());
     let diff_id =
         client.apply(descriptor, mounts).await.with_context(|| format!("apply {}", layer.blob.digest))?;
