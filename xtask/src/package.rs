@@ -1,11 +1,18 @@
 //! `cargo xtask package`: the crates that stand alone do so.
 //!
 //! Every published crate is packaged. The ones that other projects are meant to take are then built one by one from nothing but
-//! their packages, each with the features that it asks for itself: in the workspace, features of its neighbours help it.
+//! their packages, each with the features that it asks for itself: in the workspace, features of its neighbours help it. The tests of
+//! those that storage is made of are built and run there, too.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 
 use crate::{
     build, layers,
@@ -28,12 +35,15 @@ const ALONE: [&str; 12] = [
     "fsck",
 ];
 
+/// Those whose tests run from their packages.
+const TESTED: [&str; 5] = ["disk", "gc", "database", "content-store", "metadata"];
+
 /// An example may have so many lines.
 const EXAMPLE_LINES: usize = 20;
 
 /// Packages all, builds each that stands alone from nothing but packages, and compiles its tests without the neighbours'.
 pub(crate) fn run() -> anyhow::Result<()> {
-    build_from_packages()?;
+    from_packages()?;
     step("compile the tests of each alone", || {
         ALONE.into_iter().try_for_each(|name| {
             let package = format!("corten-{name}");
@@ -42,8 +52,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     })
 }
 
-/// Packages all, and builds each that stands alone from nothing but packages.
-pub(crate) fn build_from_packages() -> anyhow::Result<()> {
+/// Packages all, builds each that stands alone from nothing but packages, and runs the tests of some there.
+pub(crate) fn from_packages() -> anyhow::Result<()> {
     step("package every published crate", || {
         let mut command = cargo(&["package", "--quiet", "--no-verify", "--allow-dirty"]);
         for name in layers::published() {
@@ -52,7 +62,11 @@ pub(crate) fn build_from_packages() -> anyhow::Result<()> {
         process::run(&mut command)
     })?;
     step("what the packages say of themselves", || ALONE.into_iter().try_for_each(describes_itself))?;
-    step("build each from its package", from_packages)
+    let standalone = step("unpack the packages", Standalone::unpack)?;
+    step("build each from its package", || ALONE.into_iter().try_for_each(|name| standalone.build(name)))?;
+    step("run the tests of storage from its packages", || {
+        TESTED.into_iter().try_for_each(|name| standalone.test(name))
+    })
 }
 
 /// The manifest has what a stranger looks for, and the README a short example, which the documentation tests run.
@@ -77,39 +91,116 @@ fn describes_itself(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Unpacks the packages into a workspace of their own, where they find each other, and builds one at a time.
-fn from_packages() -> anyhow::Result<()> {
-    let target = build::target()?;
-    let folder = target.join("standalone");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    fs::create_dir_all(&folder)?;
-    let version = env!("CARGO_PKG_VERSION");
-    let (mut members, mut patches) = (String::new(), String::new());
-    for name in layers::published() {
-        let package = target.join(format!("package/{name}-{version}.crate"));
-        // Packages carry one date for everything; cargo must see that the files are new.
-        let unpack = Command::new("tar").arg("-xzmf").arg(&package).arg("-C").arg(&folder).status()?;
-        if !unpack.success() {
-            bail!("{} cannot be unpacked", package.display());
+/// The packages, unpacked into a workspace of their own, where they find each other. It stays, so that only what changed is built
+/// the next time.
+struct Standalone {
+    folder: PathBuf,
+    target: PathBuf,
+}
+
+impl Standalone {
+    fn unpack() -> anyhow::Result<Self> {
+        let target = build::target()?;
+        let folder = target.join("standalone");
+        let fresh = target.join("standalone.new");
+        if fresh.exists() {
+            fs::remove_dir_all(&fresh)?;
         }
-        members += &format!("\"{name}-{version}\", ");
-        patches += &format!("{name} = {{ path = \"{name}-{version}\" }}\n");
+        fs::create_dir_all(&fresh)?;
+        let version = env!("CARGO_PKG_VERSION");
+        let (mut members, mut patches) = (String::new(), String::new());
+        for name in layers::published() {
+            let package = target.join(format!("package/{name}-{version}.crate"));
+            let unpack = Command::new("tar").arg("-xzf").arg(&package).arg("-C").arg(&fresh).status()?;
+            if !unpack.success() {
+                bail!("{} cannot be unpacked", package.display());
+            }
+            members += &format!("\"{name}-{version}\", ");
+            patches += &format!("{name} = {{ path = \"{name}-{version}\" }}\n");
+        }
+        let own = fs::read_to_string(workspace().join("Cargo.toml"))?;
+        let profiles = own.find("[profile.").map_or("", |begin| &own[begin..]);
+        let manifest = format!(
+            "[workspace]\nresolver = \"3\"\nmembers = [{members}]\n\n[patch.crates-io]\n{patches}\n{profiles}"
+        );
+        put(&fresh.join("Cargo.toml"), manifest.as_bytes())?;
+        put(&fresh.join("Cargo.lock"), &fs::read(workspace().join("Cargo.lock"))?)?;
+        add_dropped_dependencies(&fresh)?;
+        bring_up_to_date(&fresh, &folder)?;
+        fs::remove_dir_all(&fresh)?;
+        Ok(Self { folder, target })
     }
-    let own = fs::read_to_string(workspace().join("Cargo.toml"))?;
-    let profiles = own.find("[profile.").map_or("", |begin| &own[begin..]);
-    let manifest = format!(
-        "[workspace]\nresolver = \"3\"\nmembers = [{members}]\n\n[patch.crates-io]\n{patches}\n{profiles}"
-    );
-    put(&folder.join("Cargo.toml"), manifest.as_bytes())?;
-    put(&folder.join("Cargo.lock"), &fs::read(workspace().join("Cargo.lock"))?)?;
-    for name in ALONE {
-        let mut command = cargo(&["check", "--quiet", "--lib", "-p", &format!("corten-{name}")]);
-        process::run(command.current_dir(&folder).env("CARGO_TARGET_DIR", &target))
-            .with_context(|| format!("{name} does not stand alone"))?;
+
+    fn build(&self, name: &str) -> anyhow::Result<()> {
+        self.cargo(&["check", "--quiet", "--lib", "-p", &format!("corten-{name}")])
+            .with_context(|| format!("{name} does not stand alone"))
     }
-    Ok(fs::remove_dir_all(&folder)?)
+
+    fn test(&self, name: &str) -> anyhow::Result<()> {
+        self.cargo(&["test", "--quiet", "--lib", "--tests", "-p", &format!("corten-{name}")])
+            .with_context(|| format!("the tests of {name} do not pass from its package"))
+    }
+
+    fn cargo(&self, words: &[&str]) -> anyhow::Result<()> {
+        let mut command = cargo(words);
+        command.current_dir(&self.folder).env("CARGO_TARGET_DIR", &self.target);
+        process::run(command.env("CORTEN_TEST_ROOT", "1"))
+    }
+}
+
+/// Gives the tests what they use of other packages: cargo drops dev-dependencies that have a path only.
+fn add_dropped_dependencies(folder: &Path) -> anyhow::Result<()> {
+    let text = process::output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
+    let metadata: Value = serde_json::from_str(&text).context("read cargo metadata")?;
+    let version = env!("CARGO_PKG_VERSION");
+    let tested = TESTED.map(|name| format!("corten-{name}"));
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let Some(name) = tested.iter().find(|name| package["name"] == name.as_str()) else { continue };
+        let path = folder.join(format!("{name}-{version}/Cargo.toml"));
+        let mut manifest = fs::read_to_string(&path)?;
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let used = dependency["name"].as_str().unwrap_or_default();
+            if dependency["kind"] == "dev" && dependency["path"].is_string() {
+                let features = &dependency["features"];
+                // Others are found as everybody finds them, which the workspace leads to the packages.
+                let source =
+                    if used == name { "path = \".\"".to_owned() } else { format!("version = \"{version}\"") };
+                manifest += &format!("\n[dev-dependencies.{used}]\n{source}\nfeatures = {features}\n");
+            }
+        }
+        put(&path, manifest.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Makes `old` what `fresh` is. Files that are the same stay: all in a package have one date, by which cargo could not tell.
+fn bring_up_to_date(fresh: &Path, old: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(old)?;
+    let mut wanted = BTreeSet::new();
+    for entry in fs::read_dir(fresh)? {
+        let (from, to) = {
+            let name = entry?.file_name();
+            wanted.insert(name.clone());
+            (fresh.join(&name), old.join(&name))
+        };
+        if from.is_dir() {
+            bring_up_to_date(&from, &to)?;
+        } else {
+            let bytes = fs::read(&from)?;
+            if fs::read(&to).ok().as_ref() != Some(&bytes) {
+                put(&to, &bytes)?;
+            }
+        }
+    }
+    for entry in fs::read_dir(old)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            _ if wanted.contains(&entry.file_name()) => {}
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a scratch file need not survive a power cut")]

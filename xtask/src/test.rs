@@ -15,7 +15,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         machine::ensure(machine::TEST)
     })?;
     check::run()?;
-    package::build_from_packages()?;
+    package::from_packages()?;
     let programs = step("build the daemon and the shim", || build::all(build::Profile::Dev))?;
     let with_programs = |command: &mut Command| {
         command
