@@ -11,7 +11,8 @@ use corten_diff::{
     archive::{EntryKind, Header, Writer},
     unpack::{UnpackError, UnpackOptions, Whiteouts, unpack},
 };
-use corten_types::{Error, ErrorKind};
+use corten_mount::TemporaryMount;
+use corten_types::{Error, ErrorKind, Mount};
 
 use crate::{
     apply::{bind, gzip},
@@ -92,6 +93,36 @@ fn sizes_of_what_has_no_contents_do_not_count() {
     archive[124..136].copy_from_slice(b"77777777777\0");
     crate::hostile::fix_checksum(&mut archive[..512]);
     assert_eq!(unpack(&archive[..], folder.path(), &small).unwrap().entries, 1);
+}
+
+#[test]
+fn a_full_disk_is_resource_exhausted_and_names_the_file() {
+    root_or_skip!();
+    let folder = tempfile::tempdir().unwrap();
+    let small = |count: usize| {
+        let files = (0..count).map(|number| format!("small{number}"));
+        files.fold(Layer::new(), |layer, name| layer.file(name, &[1; 4096])).build()
+    };
+    let large = Layer::new().file("large", &vec![1; 1 << 20]).build();
+    // One large file, many that other threads fill, and more names than there may be.
+    for (options, archive, name) in [
+        ("size=256k", large, "/large"),
+        ("size=256k", small(100), "/small"),
+        ("nr_inodes=20", small(40), "/small"),
+    ] {
+        let disk = Mount {
+            kind: "tmpfs".into(),
+            source: "tmpfs".into(),
+            target: String::new(),
+            options: vec![options.into()],
+        };
+        let mounted = TemporaryMount::new(&[disk], folder.path()).unwrap();
+        let outcome = unpack(&archive[..], mounted.path(), &UnpackOptions::default());
+        mounted.close().unwrap();
+        let error = Error::from(outcome.unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{options}: {}", error.chain());
+        assert!(error.to_string().contains(name), "{options}: {error}");
+    }
 }
 
 /// A file of 4 EiB without data, as GNU tar writes it in PAX format.
