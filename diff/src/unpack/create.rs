@@ -78,7 +78,7 @@ impl Unpacker<'_> {
         let has_owner = (i64::from(owner.0), i64::from(owner.1)) == (entry.uid, entry.gid);
         let done = Done { owner: has_owner, mode: has_mode };
         let file = File::from(descriptor);
-        if entry.size_bytes > SMALL_BYTES || archive.is_sparse() {
+        if entry.size_bytes > SMALL_BYTES || archive.is_sparse() || !self.finishers.has_threads() {
             return self.fill(file, &entry, place, archive, done);
         }
         let mut data = self.finishers.buffer();

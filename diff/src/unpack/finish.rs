@@ -38,6 +38,9 @@ const BATCHES: usize = 4;
 /// How many threads there are at most: more only wait for the filesystem's locks.
 const MAX_THREADS: usize = 3;
 
+/// What a layer takes without them: a thread reads and decompresses, one hashes, one parses and makes names.
+const OTHER_THREADS: usize = 3;
+
 /// How many emptied buffers are kept.
 const SPARE_BUFFERS: usize = 64;
 
@@ -58,6 +61,11 @@ struct Finished {
     skipped_xattrs: u64,
 }
 
+/// How many processors one layer does not use already.
+pub(crate) fn idle_processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).saturating_sub(OTHER_THREADS)
+}
+
 type Batch = Vec<Result<Finished, UnpackError>>;
 
 /// The threads, and what was handed to them.
@@ -67,7 +75,8 @@ pub(crate) struct Finishers {
     batch: Vec<FileJob>,
     batch_bytes: usize,
     pool: Option<Pool>,
-    is_pool_tried: bool,
+    /// How many threads are to be started when there is enough to do.
+    wanted_threads: usize,
     spare: Vec<Vec<u8>>,
     /// Extended attributes that were left out.
     pub(crate) skipped_xattrs: u64,
@@ -81,17 +90,22 @@ struct Pool {
 }
 
 impl Finishers {
-    pub(crate) fn new(setter: Setter, wants_checksums: bool) -> Self {
+    pub(crate) fn new(setter: Setter, wants_checksums: bool, threads: usize) -> Self {
         Self {
             setter,
             wants_checksums,
             batch: Vec::new(),
             batch_bytes: 0,
             pool: None,
-            is_pool_tried: false,
+            wanted_threads: threads.min(MAX_THREADS),
             spare: Vec::new(),
             skipped_xattrs: 0,
         }
+    }
+
+    /// Whether there are threads for it. Without them small files are filled like large ones.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.pool.is_some() || self.wanted_threads > 0
     }
 
     /// An empty buffer for a file's bytes.
@@ -129,9 +143,9 @@ impl Finishers {
     fn flush(&mut self, told: &mut Told<'_>) -> Result<(), UnpackError> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        if !self.is_pool_tried {
-            self.is_pool_tried = true;
-            self.pool = Pool::start(self.setter, self.wants_checksums);
+        let wanted = std::mem::take(&mut self.wanted_threads);
+        if wanted > 0 {
+            self.pool = Pool::start(wanted, self.setter, self.wants_checksums);
         }
         match &mut self.pool {
             Some(pool) => pool.send(batch),
@@ -162,9 +176,8 @@ impl Finishers {
 }
 
 impl Pool {
-    /// Starts the threads, one less than there are processors. Nothing if that is none.
-    fn start(setter: Setter, wants_checksums: bool) -> Option<Self> {
-        let count = thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).min(MAX_THREADS);
+    /// Starts the threads. Nothing if that is not possible.
+    fn start(count: usize, setter: Setter, wants_checksums: bool) -> Option<Self> {
         let (jobs, received) = sync_channel(BATCHES);
         let (sender, finished) = channel();
         let received = Arc::new(Mutex::new(received));

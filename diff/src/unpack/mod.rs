@@ -74,6 +74,9 @@ pub struct UnpackOptions {
     /// Begin to write back to the disk whenever so many bytes were unpacked: the kernel begins late on machines with
     /// much memory, and everything would be left for the end.
     pub write_back_bytes: u64,
+    /// How many threads fill small files while others are made, at most 3. By default those processors that reading,
+    /// hashing and parsing one layer leave idle: with two processors it takes longer with such a thread than without.
+    pub file_threads: usize,
     /// How many entries a layer may have.
     pub max_entries: u64,
     /// How many bytes the files of a layer may have together, holes included.
@@ -88,6 +91,7 @@ impl Default for UnpackOptions {
             same_owner: true,
             sync: false,
             write_back_bytes: 256 << 20,
+            file_threads: finish::idle_processors(),
             max_entries: 50_000_000,
             max_bytes: 1 << 40,
         }
@@ -260,7 +264,7 @@ impl<'a> Unpacker<'a> {
             deferred,
             layer,
             times: DirectoryTimes::default(),
-            finishers: Finishers::new(setter, told.is_wanted()),
+            finishers: Finishers::new(setter, told.is_wanted(), options.file_threads),
             told,
             write_back,
             unpacked: Unpacked::default(),

@@ -41,6 +41,7 @@ fn exercise(scene: &Scene, data: &[u8]) {
         let options = UnpackOptions {
             whiteouts,
             max_bytes: 1 << 30,
+            file_threads: 1,
             lower_layers: vec![scene.path("outside").into()],
             ..UnpackOptions::default()
         };

@@ -64,7 +64,7 @@ impl Scene {
     pub(crate) fn attack(&self, archive: &[u8]) -> bool {
         let mut worked = true;
         for whiteouts in [Whiteouts::Remove, Whiteouts::Overlay { user_xattrs: false }] {
-            let options = UnpackOptions { whiteouts, ..UnpackOptions::default() };
+            let options = UnpackOptions { whiteouts, file_threads: 2, ..UnpackOptions::default() };
             worked &= unpack(archive, &self.root(), &options).is_ok();
             assert_eq!(self.outside(), self.before);
         }

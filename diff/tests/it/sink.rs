@@ -118,7 +118,7 @@ fn what_is_told_is_what_is_there() {
     for whiteouts in [Whiteouts::Remove, Whiteouts::Overlay { user_xattrs: false }] {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let mut recorded = Recorded::default();
-        let options = UnpackOptions { whiteouts, ..UnpackOptions::default() };
+        let options = UnpackOptions { whiteouts, file_threads: 2, ..UnpackOptions::default() };
         unpack_with(&layer()[..], folder.path(), &options, Some(&mut recorded)).unwrap();
         let mut there = BTreeMap::new();
         walk(folder.path(), Path::new(""), &mut there);

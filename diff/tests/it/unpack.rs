@@ -16,7 +16,7 @@ use corten_types::{Error, ErrorKind};
 use crate::{
     layer::{Layer, header},
     root_or_skip,
-    tree::names,
+    tree::{describe, names},
 };
 
 pub(crate) fn into(root: &Path, archive: &[u8]) -> Result<Unpacked, UnpackError> {
@@ -363,4 +363,37 @@ fn classes_of_errors_fit_their_cause() {
         Error::from(into(&missing, &Layer::new().build()).unwrap_err()).kind(),
         ErrorKind::FailedPrecondition
     );
+}
+
+#[test]
+fn threads_for_small_files_change_nothing() {
+    root_or_skip!();
+    let mut layer = Layer::new().directory("d");
+    for number in 0..200_u32 {
+        let name = format!("d/{number}");
+        let mode = if number % 9 == 0 { 0o4711 } else { 0o644 };
+        let file = Header { mode, uid: number % 3, ..header(EntryKind::File, &name) };
+        let contents = vec![u8::try_from(number).unwrap(); 300 * number as usize];
+        let file = Header { size_bytes: contents.len() as u64, ..file };
+        layer = layer.entry(&file, &contents);
+        if number % 7 == 0 {
+            layer = layer.hard_link(format!("d/link-{number}"), &name);
+        }
+        if number % 11 == 0 {
+            // What was just handed to a thread is replaced.
+            layer = layer.file(&name, b"another");
+        }
+    }
+    let archive = layer.build();
+    let tree = |file_threads| {
+        let root = tempfile::tempdir().unwrap();
+        let options = UnpackOptions { file_threads, ..UnpackOptions::default() };
+        let unpacked = unpack(&archive[..], root.path(), &options).unwrap();
+        (unpacked, describe(root.path()))
+    };
+    let without = tree(0);
+    assert!(without.1.len() > 200);
+    for threads in [1, 3, 100] {
+        assert!(tree(threads) == without, "{threads} threads");
+    }
 }

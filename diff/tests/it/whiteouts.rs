@@ -22,7 +22,7 @@ use crate::{
 const OVERLAY: Whiteouts = Whiteouts::Overlay { user_xattrs: false };
 
 fn add(root: &Path, archive: &[u8], whiteouts: Whiteouts) {
-    unpack(archive, root, &UnpackOptions { whiteouts, ..UnpackOptions::default() }).unwrap();
+    unpack(archive, root, &UnpackOptions { whiteouts, file_threads: 2, ..UnpackOptions::default() }).unwrap();
 }
 
 /// What is seen after unpacking `layer` on `lower` as a plain tree.
