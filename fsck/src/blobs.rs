@@ -227,9 +227,11 @@ impl Run<'_, '_> {
     async fn hash_all(&mut self) -> Result<()> {
         let namespace = self.scope.namespace.clone();
         let condition = if namespace.is_some() { IS_IN_NAMESPACE } else { "TRUE" };
-        let params: Vec<&dyn rusqlite::ToSql> =
-            namespace.iter().map(|name| name as &dyn rusqlite::ToSql).collect();
-        let total = self.catalogue.count::<FileName>(condition, &params)?;
+        let total = {
+            let params: Vec<&dyn rusqlite::ToSql> =
+                namespace.iter().map(|name| name as &dyn rusqlite::ToSql).collect();
+            self.catalogue.count::<FileName>(condition, &params)?
+        };
         let files = Files::new(self.store, &self.catalogue, condition, namespace);
         let mut results = pool::run(files, |wanted, cancel| (wanted.digest.clone(), hash(wanted, cancel)))?;
         let mut done = 0;

@@ -3,7 +3,7 @@
 use corten_types::{Digest, Result};
 
 use crate::{
-    Finding, Kind, Thing,
+    Finding, Kind, Store, Thing,
     affected::{self, affected},
     catalogue::{CONTENT_REFERENCE, ContainerUse, ImageUse, Reference},
     check::Run,
@@ -33,7 +33,7 @@ impl Run<'_, '_> {
                 return Ok(());
             }
             for ImageUse { namespace, name, target } in page {
-                if self.scope.covers(&namespace) && self.is_missing(&namespace, &target).await? {
+                if self.scope.covers(&namespace) && is_missing(self.store, &namespace, &target).await? {
                     let affects = vec![affected("image", &namespace, &name)];
                     let problem = format!("its target {target} is not there");
                     let thing = Thing::Image { namespace, name };
@@ -53,7 +53,7 @@ impl Run<'_, '_> {
             }
             for Reference { namespace, digest, label, target } in page {
                 let (Ok(digest), true) = (digest.parse::<Digest>(), is_part(&label)) else { continue };
-                if !self.scope.covers(&namespace) || !self.is_missing(&namespace, &target).await? {
+                if !self.scope.covers(&namespace) || !is_missing(self.store, &namespace, &target).await? {
                     continue;
                 }
                 let affects = affected::by_blob(&self.catalogue, digest.as_str())?;
@@ -85,13 +85,13 @@ impl Run<'_, '_> {
             }
         }
     }
+}
 
-    /// Whether it is not there now either. What is no digest refers to nothing.
-    async fn is_missing(&self, namespace: &str, target: &str) -> Result<bool> {
-        let Ok(digest) = target.parse::<Digest>() else { return Ok(false) };
-        let rows = self.store.metadata.blob_rows(&digest).await?;
-        Ok(!rows.iter().any(|row| row.namespace == namespace))
-    }
+/// Whether it is not there now either. What is no digest refers to nothing.
+async fn is_missing(store: &Store, namespace: &str, target: &str) -> Result<bool> {
+    let Ok(digest) = target.parse::<Digest>() else { return Ok(false) };
+    let rows = store.metadata.blob_rows(&digest).await?;
+    Ok(!rows.iter().any(|row| row.namespace == namespace))
 }
 
 /// Configs and layers. Manifests of other platforms are named by an index and were never fetched.

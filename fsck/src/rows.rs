@@ -127,11 +127,11 @@ impl Run<'_, '_> {
     /// the two.
     async fn look_at_ingest(&mut self, ingest: IngestUse) -> Result<()> {
         let IngestUse { namespace, key, backend_ref } = ingest;
-        if self.has_ingest(&backend_ref).await? {
+        if has_ingest(self.store, &backend_ref).await? {
             return Ok(());
         }
         let Some(hold) = self.store.metadata.hold_ingest(&namespace, &key) else { return Ok(()) };
-        let is_missing = !self.has_ingest(&backend_ref).await?
+        let is_missing = !has_ingest(self.store, &backend_ref).await?
             && has_ingest_row(self.store, &namespace, &key, &backend_ref).await?;
         drop(hold);
         if is_missing {
@@ -139,13 +139,6 @@ impl Run<'_, '_> {
             self.found(Finding::new(Kind::IngestMissing, thing, "its bytes are not there"));
         }
         Ok(())
-    }
-
-    async fn has_ingest(&self, backend_ref: &str) -> Result<bool> {
-        match self.store.content.ingest_status(backend_ref).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            status => status.map(|_| true),
-        }
     }
 
     async fn look_for_unknown_ingests(&mut self) -> Result<()> {
@@ -181,6 +174,13 @@ impl Run<'_, '_> {
                 self.found(Finding::new(Kind::SetAside, thing, "it was set aside"));
             }
         }
+    }
+}
+
+async fn has_ingest(store: &Store, backend_ref: &str) -> Result<bool> {
+    match store.content.ingest_status(backend_ref).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        status => status.map(|_| true),
     }
 }
 

@@ -232,3 +232,16 @@ async fn more_rows_and_files_than_a_page_are_all_looked_at() {
     }
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_run_can_be_spawned() {
+    fn is_send<T: Send>(_: &T) {}
+    let world = World::new().await;
+    let store = Store::open(world.layout()).await.unwrap();
+    let request = repairing(false);
+    let mut sink = |_| {};
+    let run = corten_fsck::run(&store, &request, &mut sink);
+    is_send(&run);
+    run.await.unwrap();
+    store.close().await.unwrap();
+}
