@@ -6,6 +6,7 @@ mod check;
 mod compatibility;
 mod containerd;
 mod demo;
+mod fuzz;
 mod generate;
 mod layers;
 mod machine;
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   test                what CI runs: install what is missing, check, build, run every test
   soak [--kills N] [--cuts N] [--damages N] [--races N] [--sweep-stride N] [--hours H] [--seed S]
                       crashes, damages and races of the storage, as many as one has time for
+  fuzz [SECONDS]      the fuzz target of the layer engine, led by what it covers
   check               formatting, lints, the layers of the map, generated code
   build [--release]   the daemon, and the shim with its own profile
   generate [--check]  compile api/proto
@@ -39,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         ["bench", words @ ..] => bench::run(words),
         ["package"] => package::run(),
         ["soak", words @ ..] => soak::run(words),
+        ["fuzz", words @ ..] => fuzz::run(words),
         ["check"] => check::run(),
         ["build"] => build::all(build::Profile::Dev).map(drop),
         ["build", "--release"] => build::all(build::Profile::Release).map(drop),
