@@ -1,6 +1,12 @@
 //! What makes one tree another: both are walked side by side, in the order of their names (row W01).
 
-use std::{cmp::Ordering, collections::HashMap, io::Read, os::fd::OwnedFd, vec};
+use std::{
+    cmp::Ordering,
+    collections::HashMap,
+    io::Read,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    vec,
+};
 
 use corten_types::{Error, Result};
 use rustix::{
@@ -214,14 +220,19 @@ pub(crate) fn read_link(root: &Root, path: &[u8]) -> Result<Vec<u8>> {
 
 /// The attribute `security.capability`, the only one that layers carry (row W06).
 pub(crate) fn capability(root: &Root, path: &[u8]) -> Result<Option<Vec<u8>>> {
-    use std::os::fd::AsRawFd;
     let (parent, base) = path
         .iter()
         .rposition(|byte| *byte == b'/')
         .map_or((&b""[..], path), |slash| (&path[..slash], &path[slash + 1..]));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = root.open_exact(parent, flags);
+    let parent = parent.map_err(|errno| failed("read the capabilities of", path, errno))?;
+    capability_of(parent.as_fd(), base, path)
+}
+
+/// The same of `base` in an open directory; `path` is for messages.
+pub(crate) fn capability_of(parent: BorrowedFd<'_>, base: &[u8], path: &[u8]) -> Result<Option<Vec<u8>>> {
     let failed = |errno| failed("read the capabilities of", path, errno);
-    let parent =
-        root.open_exact(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC).map_err(failed)?;
     let name = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), base].concat();
     // They have 24 bytes; more than there is room for is an error of its own.
     let mut value = [0; 64];
@@ -242,7 +253,16 @@ pub(crate) fn capability(root: &Root, path: &[u8]) -> Result<Option<Vec<u8>>> {
 /// Opens a regular file for reading; never waits for somebody at the other end of a pipe.
 pub(crate) fn open_file(root: &Root, path: &[u8]) -> Result<std::fs::File, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = root.open_exact(path, flags)?;
+    regular(root.open_exact(path, flags)?)
+}
+
+/// The same of `base` in an open directory.
+pub(crate) fn open_file_in(parent: BorrowedFd<'_>, base: &[u8]) -> Result<std::fs::File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    regular(fs::openat(parent, base, flags, fs::Mode::empty())?)
+}
+
+fn regular(file: OwnedFd) -> Result<std::fs::File, Errno> {
     if kind(&fs::fstat(&file)?) != FileType::RegularFile {
         return Err(Errno::STALE);
     }

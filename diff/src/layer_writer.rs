@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,7 +12,7 @@ use rustix::fs::{self, FileType, OFlags, Stat};
 
 use crate::{
     archive::{EntryKind, Header, Time, Writer},
-    changes::{Change, HardLinks, capability, failed, kind, open_file, read_link},
+    changes::{Change, HardLinks, capability, capability_of, failed, kind, open_file_in, read_link},
     unpack::{Root, join, shown},
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct LayerWriter<'a, W> {
     hard_links: HardLinks,
     /// Directories that have an entry.
     directories: HashSet<Vec<u8>>,
+    /// The directory of the last file, open: the next is likely in it, too.
+    parent: Option<(Vec<u8>, OwnedFd)>,
     buffer: Vec<u8>,
 }
 
@@ -38,6 +41,7 @@ impl<'a, W: Write> LayerWriter<'a, W> {
             latest: latest.map(time_of),
             hard_links: HardLinks::default(),
             directories: HashSet::new(),
+            parent: None,
             buffer: vec![0; READ_BYTES],
         }
     }
@@ -79,7 +83,8 @@ impl<'a, W: Write> LayerWriter<'a, W> {
         } else if !is_changed {
             return Ok(());
         }
-        if let Some(value) = capability(self.root, path)? {
+        let (_, base) = split(path);
+        if let Some(value) = capability_of(self.parent(path)?, base, path)? {
             header.xattrs.push((b"security.capability".to_vec(), value));
         }
         self.add_parents(path)?;
@@ -152,10 +157,22 @@ impl<'a, W: Write> LayerWriter<'a, W> {
         }))
     }
 
+    /// The directory that `path` is in.
+    fn parent(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>> {
+        let (parent, _) = split(path);
+        if self.parent.as_ref().is_none_or(|(known, _)| known != parent) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = self.root.open_exact(parent, flags);
+            self.parent = Some((parent.to_vec(), opened.map_err(|errno| failed("open", parent, errno))?));
+        }
+        Ok(self.parent.as_ref().expect("it was just opened").1.as_fd())
+    }
+
     /// Copies exactly as many bytes as the header says.
     fn add_contents(&mut self, path: &[u8], size_bytes: u64) -> Result<()> {
         let cannot_read = |error| Error::io(format!("cannot read {}", shown(path)), error);
-        let file = open_file(self.root, path).map_err(|errno| failed("open", path, errno))?;
+        let (_, base) = split(path);
+        let file = open_file_in(self.parent(path)?, base).map_err(|errno| failed("open", path, errno))?;
         let mut file = file.take(size_bytes);
         let mut missing = size_bytes;
         loop {
