@@ -142,6 +142,17 @@ pub trait Ingest: Send {
     /// Appends bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
+    /// Appends the pieces one after the other, all or none of them.
+    ///
+    /// A store that can does so without putting them together first.
+    async fn write_pieces(&mut self, mut pieces: Vec<Bytes>) -> Result<()> {
+        match pieces.len() {
+            0 => Ok(()),
+            1 => self.write(pieces.remove(0)).await,
+            _ => self.write(pieces.concat().into()).await,
+        }
+    }
+
     /// Throws away every byte; the next write begins at offset 0 (row T13).
     async fn truncate(&mut self) -> Result<()>;
 

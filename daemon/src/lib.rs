@@ -9,7 +9,7 @@ pub mod hook;
 pub mod identity;
 pub mod logging;
 mod manifests;
-mod memory;
+pub mod memory;
 mod mounts;
 mod plugin_details;
 mod plugins;

@@ -8,7 +8,7 @@ use corten_daemon::{
     app::App,
     cli::{Command, CommandLine, ConfigCommand, REVISION, VERSION},
     config::{self, Loaded, Settings},
-    fsck, hook, logging, publish,
+    fsck, hook, logging, memory, publish,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -64,6 +64,7 @@ fn run_to_end(command_line: &CommandLine) -> anyhow::Result<()> {
 }
 
 fn serve(command_line: &CommandLine, loaded: Loaded) -> anyhow::Result<()> {
+    memory::begin_small();
     let settings = Settings::read(&loaded.table, &command_line.tunable())?;
     logging::start(&settings.debug);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

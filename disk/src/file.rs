@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, Permissions},
-    io,
+    io::{self, IoSlice},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
         unix::fs::{FileExt, PermissionsExt},
@@ -90,6 +90,26 @@ impl DiskFile {
     /// file back with [`DiskFile::set_length`] before going on.
     pub fn append(&mut self, data: &[u8]) -> io::Result<()> {
         self.write_all_at(data, self.length)
+    }
+
+    /// Writes the pieces at the end, one after the other, without putting them together first.
+    ///
+    /// # Errors
+    /// As for [`DiskFile::append`].
+    pub fn append_pieces(&mut self, pieces: &[impl AsRef<[u8]>]) -> io::Result<()> {
+        if self.seam.is_some() {
+            // The seam sees one write a piece: a fault may come between any two.
+            return pieces.iter().try_for_each(|piece| self.append(piece.as_ref()));
+        }
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece.as_ref())).collect();
+        let written = write_slices(self.file.as_fd(), &mut slices, &mut self.length);
+        if written.is_err() {
+            // How much arrived is known only from the file.
+            self.length = self.file.metadata().map_or(self.length, |metadata| metadata.len());
+        }
+        written?;
+        self.hand_over();
+        Ok(())
     }
 
     /// Writes `data` at `offset` bytes from the start.
@@ -184,6 +204,29 @@ impl io::Write for DiskFile {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The most slices that the system takes at once.
+const SLICES_AT_ONCE: usize = 1024;
+
+/// Writes all of `slices` at `offset`, which goes on with what is written.
+fn write_slices(file: BorrowedFd<'_>, slices: &mut [IoSlice<'_>], offset: &mut u64) -> io::Result<()> {
+    let mut left = slices;
+    // Empty ones at the beginning would make a write of nothing, which looks like a failure.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        let together = left.len().min(SLICES_AT_ONCE);
+        match rustix::io::pwritev(file, &left[..together], *offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                *offset += count as u64;
+                IoSlice::advance_slices(&mut left, count);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Starts the write-back of a range without waiting for it.

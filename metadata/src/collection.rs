@@ -19,7 +19,8 @@ use tokio::sync::OwnedMutexGuard;
 pub(crate) use pacer::Pacer;
 
 use crate::{
-    CollectionStats, Health, Metadata, Statistics, metadata::Inner, node::Node, touched::MOST_TOUCHED_NODES,
+    CollectionStats, Health, Metadata, Statistics, leases, metadata::Inner, node::Node,
+    touched::MOST_TOUCHED_NODES,
 };
 
 /// With less time a batch would do little more than begin and commit.
@@ -141,6 +142,7 @@ async fn run(metadata: &Metadata) -> Result<CollectionStats> {
     let sweep = crate::metadata::blocking(move || Ok(graph.mark())).await?;
     let marking = started.elapsed();
     let rows_removed = sweep_all(metadata, sweep).await?;
+    leases::remove_leftovers(metadata).await?;
     let removed = remover::work_off(metadata).await?;
     Ok(CollectionStats {
         elapsed: started.elapsed(),

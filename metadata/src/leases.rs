@@ -1,11 +1,12 @@
 //! Leases of one namespace (rows L01-L08).
 
+use corten_database::rusqlite::Connection;
 use corten_filter::Filters;
 use corten_types::{Digest, Error, Labels, Namespace, Result};
 use rand::Rng;
 
 use crate::{
-    Lease, Resource,
+    Lease, Metadata, Resource,
     change::Change,
     node::{Kind, Node},
     row,
@@ -34,6 +35,12 @@ impl Leases {
                 if !row::insert(change.connection, &within(&namespace, lease.clone()))? {
                     return Err(Error::already_exists(format!("lease {id:?}")).into());
                 }
+                // What is left of a large one that had this id must not come back with it.
+                row::execute(
+                    change.connection,
+                    "DELETE FROM lease_resources WHERE namespace = ?1 AND lease = ?2",
+                    [namespace.as_str(), &id],
+                )?;
                 change.touch(|| Node::new(Kind::Lease, &namespace.as_str().into(), id.as_str()));
                 Ok(lease)
             })
@@ -132,14 +139,69 @@ impl Leases {
     }
 }
 
+/// How many resources of a lease are removed in one transaction: those of a large one would keep the writer busy for too long.
+const RESOURCES_TOGETHER: usize = 1000;
+
 /// Removes the row and what the lease names: for callers, and for the sweep (G21).
+///
+/// What a large lease names beyond [`RESOURCES_TOGETHER`] stays for [`remove_leftovers`]: without the row it keeps nothing.
 pub(crate) fn remove(change: &Change<'_>, namespace: &Namespace, id: &str) -> Result<bool> {
-    row::execute(
-        change.connection,
-        "DELETE FROM lease_resources WHERE namespace = ?1 AND lease = ?2",
-        [namespace.as_str(), id],
-    )?;
+    remove_resources(change.connection, namespace.as_str(), id)?;
     row::delete::<In<Lease>>(change.connection, &[namespace.as_str(), id])
+}
+
+/// Removes some of what a lease names; says whether there may be more.
+fn remove_resources(connection: &Connection, namespace: &str, id: &str) -> Result<bool> {
+    let removed = row::execute(
+        connection,
+        "DELETE FROM lease_resources WHERE namespace = ?1 AND lease = ?2 AND (kind, id) IN
+           (SELECT kind, id FROM lease_resources WHERE namespace = ?1 AND lease = ?2 LIMIT ?3)",
+        (namespace, id, RESOURCES_TOGETHER),
+    )?;
+    Ok(removed == RESOURCES_TOGETHER)
+}
+
+/// Removes, in short transactions, what leases name that are gone.
+pub(crate) async fn remove_leftovers(metadata: &Metadata) -> Result<()> {
+    for (namespace, id) in metadata.read(leftovers).await? {
+        let mut more = true;
+        while more {
+            let (namespace, id) = (namespace.clone(), id.clone());
+            more = metadata
+                .write_freeing(move |change| {
+                    change.quiet();
+                    // It may have been created again, and then what it names is its own.
+                    let text = "SELECT 1 FROM leases WHERE namespace = ?1 AND id = ?2";
+                    if row::exists(change.connection, text, [&namespace, &id])? {
+                        return Ok(false);
+                    }
+                    Ok(remove_resources(change.connection, &namespace, &id)?)
+                })
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// The namespaces and ids of leases that are gone and of which resources are left. It looks at one row of each lease.
+fn leftovers(connection: &Connection) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let mut last = (String::new(), String::new());
+    loop {
+        let mut next = None;
+        let text = "SELECT namespace, lease,
+               EXISTS (SELECT 1 FROM leases AS l WHERE l.namespace = r.namespace AND l.id = r.lease)
+             FROM lease_resources AS r WHERE (namespace, lease) > (?1, ?2) ORDER BY namespace, lease LIMIT 1";
+        row::query(connection, text, (&last.0, &last.1), |row| {
+            next = Some(((row.get(0)?, row.get(1)?), row.get::<_, bool>(2)?));
+            Ok(())
+        })?;
+        let Some((lease, is_alive)) = next else { return Ok(found) };
+        last.clone_from(&lease);
+        if !is_alive {
+            found.push(lease);
+        }
+    }
 }
 
 /// L04. The kinds sort as they are to be listed (L06).
@@ -167,3 +229,6 @@ fn random_id() -> String {
     let tail: String = (0..4).map(|_| char::from(ALPHABET[random.random_range(0..64)])).collect();
     format!("{}-{tail}", row::nanoseconds(std::time::SystemTime::now()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, Metadata},
-    io,
+    io::{self, IoSliceMut},
     path::Path,
     sync::Arc,
 };
@@ -13,6 +13,7 @@ use corten_types::{Digest, Error, Result};
 use rustix::{
     buffer::spare_capacity,
     fs::{Advice, fadvise},
+    io::ReadWriteFlags,
 };
 
 use super::store::{blocking, unlabelled_info};
@@ -50,9 +51,13 @@ impl Blob for LocalBlob {
             return Ok(Bytes::new());
         }
         let (file, digest) = (Arc::clone(&self.file), self.digest.clone());
+        let begun = read_cached(&file, offset_bytes, length);
+        if begun.len() == length {
+            return Ok(begun.into());
+        }
         blocking(move || {
-            let buffer =
-                read_exact(&file, offset_bytes, length).map_err(|error| failure("read", &digest, error))?;
+            let buffer = read_exact(&file, offset_bytes, begun, length)
+                .map_err(|error| failure("read", &digest, error))?;
             buffer
                 .map(Bytes::from)
                 .ok_or_else(|| Error::data_loss(format!("blob {digest} was cut below while it was open")))
@@ -65,9 +70,33 @@ impl Blob for LocalBlob {
     }
 }
 
-/// The bytes from `offset_bytes` on; `None` if the file ends before. The buffer is not filled with zeros first.
-pub(crate) fn read_exact(file: &File, offset_bytes: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut buffer = Vec::with_capacity(length);
+/// So much is copied at the most without leaving it to a thread that may block.
+const COPIED_AT_ONCE_BYTES: usize = 256 << 10;
+
+/// As many bytes from `offset_bytes` on as the system has in memory; it does not block.
+///
+/// What was just written or read is there, and then no other thread has to be woken.
+fn read_cached(file: &File, offset_bytes: u64, length: usize) -> Vec<u8> {
+    if length > COPIED_AT_ONCE_BYTES {
+        return Vec::with_capacity(length);
+    }
+    let mut buffer = vec![0; length];
+    let slices = &mut [IoSliceMut::new(&mut buffer)];
+    // A filesystem that cannot say reads below, and so does whatever failed: it fails again there.
+    let there = rustix::io::preadv2(file, slices, offset_bytes, ReadWriteFlags::NOWAIT).unwrap_or(0);
+    buffer.truncate(there);
+    buffer
+}
+
+/// The bytes from `offset_bytes` on, of which `buffer` has the first; `None` if the file ends before. The buffer is not filled
+/// with zeros first.
+pub(crate) fn read_exact(
+    file: &File,
+    offset_bytes: u64,
+    mut buffer: Vec<u8>,
+    length: usize,
+) -> io::Result<Option<Vec<u8>>> {
+    buffer.reserve_exact(length.saturating_sub(buffer.len()));
     while buffer.len() < length {
         let offset = offset_bytes + buffer.len() as u64;
         match rustix::io::pread(file, spare_capacity(&mut buffer), offset) {

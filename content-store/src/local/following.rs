@@ -194,7 +194,8 @@ impl Blob for Follower {
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(length);
         let file = Arc::clone(&self.file);
         let read = blocking(move || {
-            read_exact(&file, offset_bytes, length).map_err(|error| Error::io("cannot read an ingest", error))
+            read_exact(&file, offset_bytes, Vec::new(), length)
+                .map_err(|error| Error::io("cannot read an ingest", error))
         })
         .await?;
         // A writer says that it begins anew before it cuts the file.

@@ -18,14 +18,14 @@ pub(crate) struct Hashing(Arc<Mutex<Job>>);
 
 struct Job {
     hasher: Hasher,
-    left: Bytes,
+    left: Vec<Bytes>,
 }
 
 impl Hashing {
-    /// Begins to add `bytes` to what `hasher` has. `hasher` itself stays as it is, in case the bytes cannot be written.
-    pub(crate) fn begin(hasher: &Hasher, bytes: &Bytes) -> Self {
-        let job = Arc::new(Mutex::new(Job { hasher: hasher.clone(), left: bytes.clone() }));
-        if bytes.len() >= HASHED_APART_BYTES
+    /// Begins to add `pieces` to what `hasher` has. `hasher` itself stays as it is, in case the bytes cannot be written.
+    pub(crate) fn begin(hasher: &Hasher, pieces: &[Bytes]) -> Self {
+        let job = Arc::new(Mutex::new(Job { hasher: hasher.clone(), left: pieces.to_vec() }));
+        if pieces.iter().map(Bytes::len).sum::<usize>() >= HASHED_APART_BYTES
             && let Ok(runtime) = Handle::try_current()
         {
             let job = Arc::clone(&job);
@@ -45,8 +45,9 @@ impl Hashing {
 
 impl Job {
     fn work(&mut self) {
-        let bytes = std::mem::take(&mut self.left);
-        self.hasher.update(&bytes);
+        for piece in std::mem::take(&mut self.left) {
+            self.hasher.update(&piece);
+        }
     }
 }
 

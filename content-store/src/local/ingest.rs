@@ -114,7 +114,11 @@ impl Ingest for LocalIngest {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.run(move |writer| writer.append(&bytes)).await
+        self.write_pieces(vec![bytes]).await
+    }
+
+    async fn write_pieces(&mut self, pieces: Vec<Bytes>) -> Result<()> {
+        self.run(move |writer| writer.append(pieces)).await
     }
 
     async fn truncate(&mut self) -> Result<()> {
@@ -187,10 +191,10 @@ impl Writer {
         Error::io(format!("cannot {what} ingest {}", self.key()), error)
     }
 
-    fn append(&mut self, bytes: &Bytes) -> Result<()> {
-        let hashing = Hashing::begin(&self.hasher, bytes);
+    fn append(&mut self, pieces: Vec<Bytes>) -> Result<()> {
+        let hashing = Hashing::begin(&self.hasher, &pieces);
         let length_before = self.file.length_bytes();
-        if let Err(error) = self.file.append(bytes) {
+        if let Err(error) = self.file.append_pieces(&pieces) {
             // All or nothing: what arrived of these bytes goes again.
             if self.file.length_bytes() != length_before && self.file.set_length(length_before).is_err() {
                 self.give_up();

@@ -36,6 +36,7 @@ cases! {
         many_tasks_read_one_blob;
     ingests:
         bytes_are_invisible_until_the_commit,
+        pieces_are_appended_in_their_order,
         a_second_writer_of_a_key_is_told_to_come_back,
         a_key_is_free_after_its_writer_is_dropped,
         a_dropped_ingest_goes_on_where_it_was,

@@ -35,6 +35,25 @@ pub(super) async fn bytes_are_invisible_until_the_commit(store: &dyn ContentStor
     assert_eq!(keys(store, &[]).await, [""; 0], "a committed ingest is no ingest");
 }
 
+pub(super) async fn pieces_are_appended_in_their_order(store: &dyn ContentStore) {
+    // More than the system takes at once, and large enough to be hashed apart.
+    let text: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    let mut ingest = begin(store, "k").await;
+    ingest.write_pieces(Vec::new()).await.expect("nothing is written");
+    ingest.write_pieces(vec![Bytes::new(), Bytes::new()]).await.expect("nothing is written, in pieces");
+    assert_eq!(ingest.status().offset_bytes, 0);
+    write(ingest.as_mut(), b"first ").await;
+    let mut pieces: Vec<Bytes> = text.chunks(300).map(Bytes::copy_from_slice).collect();
+    pieces.insert(1, Bytes::new());
+    ingest.write_pieces(pieces).await.expect("they are written");
+    ingest.write_pieces(vec![Bytes::from_static(b" last")]).await.expect("it is written");
+    let whole = [b"first ", &text[..], b" last"].concat();
+    assert_eq!(ingest.status().offset_bytes, whole.len() as u64);
+    assert_eq!(ingest.digest().await.expect("a digest"), sha256(&whole));
+    commit(ingest.as_mut(), &whole).await.expect("it is committed");
+    assert_eq!(get(store, &sha256(&whole)).await, whole);
+}
+
 pub(super) async fn a_second_writer_of_a_key_is_told_to_come_back(store: &dyn ContentStore) {
     let mut first = begin(store, "k").await;
     write(first.as_mut(), b"first").await;

@@ -21,6 +21,7 @@ fn a_file_is_written_at_its_end_and_in_its_middle() {
     file.write_all(b"world").unwrap();
     file.write_all_at(b"J", 0).unwrap();
     file.append(b"").unwrap();
+    file.append_pieces(&[b"", &b""[..]]).unwrap();
     assert_eq!(file.length_bytes(), 11);
     file.set_mode(0o444).unwrap();
     file.sync_all().unwrap();
@@ -113,4 +114,19 @@ fn a_filesystem_says_how_much_room_it_has() {
     let space = corten_disk::space(root.path()).unwrap();
     assert!(space.total_bytes > 0 && space.free_bytes <= space.total_bytes, "{space:?}");
     assert!(corten_disk::space(&root.path().join("missing")).is_err());
+}
+
+#[test]
+fn pieces_are_written_in_their_order_however_many_there_are() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a");
+    let mut file = Disk::new().create_new(&path, 0o600).unwrap();
+    file.append(b"begin ").unwrap();
+    let pieces: Vec<String> =
+        (0..5000).map(|number| if number == 7 { String::new() } else { number.to_string() }).collect();
+    file.append_pieces(&pieces).unwrap();
+    file.append(b" end").unwrap();
+    let expected = format!("begin {} end", pieces.concat());
+    assert_eq!(file.length_bytes(), expected.len() as u64);
+    assert_eq!(fs::read_to_string(&path).unwrap(), expected);
 }

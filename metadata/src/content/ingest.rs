@@ -395,6 +395,13 @@ impl Ingest for NamespacedIngest {
         self.open()?.materialize(false).await?.write(bytes).await
     }
 
+    async fn write_pieces(&mut self, pieces: Vec<Bytes>) -> Result<()> {
+        if pieces.iter().all(Bytes::is_empty) {
+            return Ok(());
+        }
+        self.open()?.materialize(false).await?.write_pieces(pieces).await
+    }
+
     async fn truncate(&mut self) -> Result<()> {
         let open = self.open()?;
         if matches!(&open.source, Source::Shared { size_bytes: 0, .. }) {

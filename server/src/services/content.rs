@@ -1,6 +1,8 @@
 //! `containerd.services.content.v1.Content` (§1.2 of the behaviour table).
 
 mod read;
+mod requests;
+mod serve;
 mod write;
 
 use corten_api::{
@@ -8,8 +10,7 @@ use corten_api::{
         AbortRequest, DeleteContentRequest, Info, InfoRequest, InfoResponse, ListContentRequest,
         ListContentResponse, ListStatusesRequest, ListStatusesResponse, ReadContentRequest,
         ReadContentResponse, Status as WireStatus, StatusRequest, StatusResponse, UpdateRequest,
-        UpdateResponse, WriteContentRequest, WriteContentResponse,
-        content_server::{Content, ContentServer},
+        UpdateResponse, WriteContentRequest, WriteContentResponse, content_server::Content,
     },
     convert::{timestamp, update_mask},
 };
@@ -17,13 +18,14 @@ use corten_content_store::{BlobInfo, BlobReader, BlobWriter, IngestCatalog, Inge
 use corten_filter::Filters;
 use corten_metadata::Metadata;
 use corten_types::{Digest, Result};
-use futures::TryStreamExt;
-use tonic::{Request, Streaming};
+use futures::{Stream, TryStreamExt};
+use tonic::{Request, Streaming, metadata::MetadataMap};
 
+use self::requests::Requests;
+pub use self::serve::ContentGrpc;
 use super::{
     answer::{Answer, Messages, required, respond, send_all},
     pages::{PAGE_LEN, pages},
-    serve,
 };
 use crate::request::view;
 
@@ -40,8 +42,29 @@ impl ContentService {
     }
 
     /// The service for [`GrpcBuilder::add_service`](crate::transport::GrpcBuilder::add_service).
-    pub fn into_server(self) -> ContentServer<Self> {
-        serve!(ContentServer, self)
+    pub fn into_server(self) -> ContentGrpc {
+        ContentGrpc::new(self)
+    }
+
+    async fn read_chunks(
+        &self,
+        metadata: &MetadataMap,
+        request: &ReadContentRequest,
+    ) -> Result<impl Stream<Item = Result<ReadContentResponse>> + use<>> {
+        let content = view(&self.metadata, metadata)?.content();
+        let blob = content.open(&request.digest.parse()?).await?;
+        let range = read::range(request, blob.size_bytes())?;
+        Ok(read::chunks(blob, range))
+    }
+
+    /// Answers at once; what goes wrong, from the first message on, ends the stream.
+    async fn answer_writes(
+        &self,
+        metadata: &MetadataMap,
+        requests: Requests,
+    ) -> Answer<Messages<WriteContentResponse>> {
+        let content = respond(async { Ok(view(&self.metadata, metadata)?.content()) }).await?.into_inner();
+        Ok(tonic::Response::new(write::answers(content, requests)))
     }
 }
 
@@ -105,13 +128,8 @@ impl Content for ContentService {
     type ReadStream = Messages<ReadContentResponse>;
 
     async fn read(&self, request: Request<ReadContentRequest>) -> Answer<Self::ReadStream> {
-        let opening = async {
-            let content = view(&self.metadata, request.metadata())?.content();
-            let blob = content.open(&request.get_ref().digest.parse()?).await?;
-            let range = read::range(request.get_ref(), blob.size_bytes())?;
-            Ok(read::chunks(blob, range))
-        };
-        send_all(respond(opening).await?.into_inner())
+        let chunks = self.read_chunks(request.metadata(), request.get_ref());
+        send_all(respond(chunks).await?.into_inner())
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Answer<StatusResponse> {
@@ -137,11 +155,9 @@ impl Content for ContentService {
 
     type WriteStream = Messages<WriteContentResponse>;
 
-    /// Answers at once; what goes wrong, from the first message on, ends the stream.
     async fn write(&self, request: Request<Streaming<WriteContentRequest>>) -> Answer<Self::WriteStream> {
-        let content =
-            respond(async { Ok(view(&self.metadata, request.metadata())?.content()) }).await?.into_inner();
-        Ok(tonic::Response::new(write::answers(content, request.into_inner())))
+        let (metadata, _, requests) = request.into_parts();
+        self.answer_writes(&metadata, Requests::Decoded(Box::new(requests))).await
     }
 }
 

@@ -16,8 +16,7 @@ use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -38,6 +37,13 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// How much of an answer waits in memory for a client that reads slowly, in bytes per stream.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
+
+/// The largest frame that clients may send: fewer frames are less work. Those in Go send 16 KiB whatever is allowed.
+const FRAME_BYTES: u32 = 256 << 10;
+
+/// How much of the answers on a connection the system keeps until the client takes it, if it allows so much. Otherwise each side
+/// waits for the other every few frames.
+const SOCKET_BUFFER_BYTES: usize = 1 << 20;
 
 /// How large the headers of a request may be, in bytes, decoded.
 const HEADER_LIST_BYTES: u32 = 128 << 10;
@@ -125,16 +131,27 @@ impl Grpc {
 
     /// Serves until `shutdown`; then takes no more connections and requests, and gives those that run `drain` to end before
     /// it cuts them off. When it returns, no handler runs.
-    pub async fn serve(self, listener: UnixListener, shutdown: impl Future<Output = ()>, drain: Duration) {
+    pub async fn serve(
+        self,
+        listener: UnixListener,
+        shutdown: impl Future<Output = ()> + Send,
+        drain: Duration,
+    ) {
+        self.serve_until(listener, Box::pin(shutdown), drain).await;
+    }
+
+    /// Not generic, so that the whole of HTTP/2 is compiled with this crate, once.
+    async fn serve_until(self, listener: UnixListener, mut shutdown: BoxFuture<'_, ()>, drain: Duration) {
         let tracker = TaskTracker::new();
         let stopping = CancellationToken::new();
         let mut connections = JoinSet::new();
-        let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
+                        // A matter of speed only.
+                        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SOCKET_BUFFER_BYTES);
                         let connection =
                             self.clone().serve_connection(stream, stopping.clone(), tracker.clone());
                         connections.spawn(connection);
@@ -159,10 +176,7 @@ impl Grpc {
     }
 
     /// Serves one connection until the client closes it, or until `stopping` is cancelled and its requests have ended.
-    async fn serve_connection<S>(self, stream: S, stopping: CancellationToken, tracker: TaskTracker)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    async fn serve_connection(self, stream: UnixStream, stopping: CancellationToken, tracker: TaskTracker) {
         let service = service_fn(move |request: Request<Incoming>| {
             let answer = self.handle(request);
             async move { Ok::<_, Infallible>(answer.await) }
@@ -174,6 +188,7 @@ impl Grpc {
             .max_concurrent_streams(None)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(HEADER_LIST_BYTES)
             .max_pending_accept_reset_streams(CANCELLED_AT_ONCE);

@@ -1,16 +1,30 @@
 //! Reading a blob in chunks (row T05).
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
-use corten_api::containerd::services::content::v1::{ReadContentRequest, ReadContentResponse};
+use bytes::{BufMut, Bytes, BytesMut};
+use corten_api::{
+    containerd::services::content::v1::{ReadContentRequest, ReadContentResponse},
+    grpc::to_status,
+};
 use corten_content_store::Blob;
 use corten_types::{Error, Result};
 use futures::{Stream, StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
+use http_body::{Body, Frame};
+use prost::{Message, encode_length_delimiter};
+use tonic::Status;
 
 use super::{given_length, length};
+use crate::transport::GrpcBody;
 
-/// How long a chunk is, in bytes.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// How long a chunk is, in bytes. What was read from the file is still in the processor's cache when it goes into the socket.
+const CHUNK_BYTES: u64 = 256 << 10;
 
 /// How many chunks are read from the disk while the client takes one.
 const CHUNKS_AHEAD: usize = 2;
@@ -52,4 +66,77 @@ pub(super) fn chunks(
             }
         })
         .buffered(CHUNKS_AHEAD)
+}
+
+/// The key of the field `data` of an answer: number 2, with a length.
+const DATA_KEY: u8 = 2 << 3 | 2;
+
+/// What stands before the data of a message: five bytes of gRPC, the offset, and the key and length of the data.
+const HEAD_BYTES: usize = 32;
+
+/// Answers with these chunks.
+pub(super) fn response<S>(chunks: S) -> Response<GrpcBody>
+where
+    S: Stream<Item = Result<ReadContentResponse>> + Send + Unpin + 'static,
+{
+    let mut response = Response::new(GrpcBody::new(Chunks { chunks, data: None, is_over: false }));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// A body of messages that are not put together: the data of each goes to the connection as it was read.
+struct Chunks<S> {
+    chunks: S,
+    /// What comes after the head that was sent last.
+    data: Option<Bytes>,
+    is_over: bool,
+}
+
+impl<S> Body for Chunks<S>
+where
+    S: Stream<Item = Result<ReadContentResponse>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Status>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if let Some(data) = self.data.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let status = match ready!(self.chunks.poll_next_unpin(context)) {
+            Some(Ok(ReadContentResponse { offset, data })) => {
+                let head = head(offset, data.len());
+                self.data = Some(data);
+                return Poll::Ready(Some(Ok(Frame::data(head))));
+            }
+            Some(Err(error)) => to_status(error),
+            None => Status::ok(""),
+        };
+        self.is_over = true;
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over
+    }
+}
+
+/// What stands before `data_bytes` of data.
+fn head(offset: i64, data_bytes: usize) -> Bytes {
+    let message = ReadContentResponse { offset, data: Bytes::new() };
+    let mut head = BytesMut::with_capacity(HEAD_BYTES);
+    head.put_bytes(0, 5);
+    message.encode(&mut head).expect("the buffer grows");
+    head.put_u8(DATA_KEY);
+    encode_length_delimiter(data_bytes, &mut head).expect("the buffer grows");
+    let message_bytes = u32::try_from(head.len() - 5 + data_bytes).expect("a chunk is short");
+    head[1..5].copy_from_slice(&message_bytes.to_be_bytes());
+    head.freeze()
 }

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 
+use bytes::Bytes;
 use corten_api::{
     containerd::services::content::v1::{WriteAction, WriteContentRequest, WriteContentResponse},
     convert::timestamp,
@@ -16,19 +17,19 @@ use futures::{
     stream,
 };
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
-use super::{given_digest, given_length, length};
+use super::{
+    given_digest, given_length, length,
+    requests::{Requests, WriteMessage},
+};
 use crate::services::answer::Messages;
 
 /// How many answers may wait for a client that does not read them.
 const ANSWERS_WAITING: usize = 4;
 
 /// The answers to `requests`, which come from a task of its own: it ends with the requests, and what it holds is let go then.
-pub(super) fn answers<C>(
-    content: C,
-    requests: Streaming<WriteContentRequest>,
-) -> Messages<WriteContentResponse>
+pub(super) fn answers<C>(content: C, requests: Requests) -> Messages<WriteContentResponse>
 where
     C: ContentStore + 'static,
 {
@@ -49,15 +50,15 @@ type Answers = mpsc::Sender<std::result::Result<WriteContentResponse, Status>>;
 
 async fn run<C: ContentStore>(
     content: &C,
-    mut requests: Streaming<WriteContentRequest>,
+    mut requests: Requests,
     answers: &Answers,
 ) -> std::result::Result<(), Status> {
     let Some(mut request) = requests.message().await? else {
         return Err(Status::invalid_argument("a write without a message: invalid argument"));
     };
-    let mut writer = Writer::open(content, &request).await.map_err(to_status)?;
+    let mut writer = Writer::open(content, &request.head).await.map_err(to_status)?;
     loop {
-        let commits = request.action() == WriteAction::Commit;
+        let commits = request.head.action() == WriteAction::Commit;
         // The next message is taken from the connection while this one is hashed and written.
         let (answer, early) = {
             let step = pin!(writer.step(content, request));
@@ -117,10 +118,11 @@ impl Writer {
     }
 
     /// Handles one message.
-    async fn step<C>(&mut self, content: &C, request: WriteContentRequest) -> Result<WriteContentResponse>
+    async fn step<C>(&mut self, content: &C, message: WriteMessage) -> Result<WriteContentResponse>
     where
         C: BlobReader + IngestCatalog,
     {
+        let WriteMessage { head: request, data } = message;
         let action = request.action();
         let status = self.ingest.status();
         self.answer.action = action.into();
@@ -134,11 +136,11 @@ impl Writer {
                 self.answer.total = length(self.total_bytes.unwrap_or(0));
             }
             WriteAction::Write => {
-                self.write(&request, status.offset_bytes).await?;
+                self.write(request.offset, data, status.offset_bytes).await?;
                 self.answer.digest = self.ingest.digest().await?.to_string();
             }
             WriteAction::Commit => {
-                self.write(&request, status.offset_bytes).await?;
+                self.write(request.offset, data, status.offset_bytes).await?;
                 let options = CommitOptions {
                     size_bytes: self.total_bytes,
                     expected: self.expected.clone(),
@@ -181,8 +183,8 @@ impl Writer {
     }
 
     /// Writes the data of a message, where its offset allows (T13).
-    async fn write(&mut self, request: &WriteContentRequest, offset_bytes: u64) -> Result<()> {
-        match u64::try_from(request.offset) {
+    async fn write(&mut self, wanted: i64, data: Vec<Bytes>, offset_bytes: u64) -> Result<()> {
+        match u64::try_from(wanted) {
             Ok(0) if offset_bytes > 0 => {
                 self.ingest.truncate().await?;
                 self.answer.offset = 0;
@@ -195,9 +197,10 @@ impl Writer {
             // A negative offset is none at all.
             Ok(_) | Err(_) => {}
         }
-        if !request.data.is_empty() {
-            self.ingest.write(request.data.clone()).await?;
-            self.answer.offset += length(request.data.len() as u64);
+        let data_bytes = data.iter().map(|piece| piece.len() as u64).sum();
+        if data_bytes > 0 {
+            self.ingest.write_pieces(data).await?;
+            self.answer.offset += length(data_bytes);
         }
         Ok(())
     }
