@@ -128,9 +128,10 @@ async fn run(metadata: &Metadata) -> Result<CollectionStats> {
     let started = Instant::now();
     let touched = Arc::clone(&metadata.inner.touched);
     let _gathering = Gathering(metadata);
-    // On the writer's thread: what was done before this is in the snapshot, what is done after it is gathered.
+    // On the writer's thread: what was done before this is in the snapshot, what is done after it is gathered. It changes no row,
+    // but what makes room begins with it.
     metadata
-        .write(move |change| {
+        .write_freeing(move |change| {
             change.quiet();
             touched.begin();
             Ok(())
