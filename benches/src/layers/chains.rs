@@ -60,7 +60,8 @@ pub(super) fn measure(lab: &mut Lab) -> anyhow::Result<()> {
     }
     lab.report.heading("Snapshots on long chains");
     lab.report.say("A snapshot is prepared and removed, by one client, one after the other.");
-    let head = ["", "pairs a second", "median ms of a pair", "p99 ms", "CPU ms of the daemon a pair", "ratio"];
+    let head =
+        ["", "pairs a second", "median ms of a pair", "p99 ms", "CPU ms of the daemon a pair", "ratio"];
     lab.report.table(&head, &rows);
     Ok(())
 }
