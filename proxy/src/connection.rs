@@ -24,6 +24,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
+/// The largest frame that we take, in bytes. Sixteen times the usual: bytes of blobs arrive with fewer wake-ups from a server that
+/// makes such frames.
+const FRAME_BYTES: u32 = 256 << 10;
+
 /// A connection to the gRPC server on one unix socket. Clones share it; keep one for each address.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -56,6 +60,7 @@ impl Connection {
         let channel = Endpoint::from_static("http://localhost")
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES)
             .connect_with_connector_lazy(tower::service_fn(move |_uri: Uri| dial(target.clone(), patience)));
         Self { channel, path }
     }
