@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use corten_database::rusqlite;
 use corten_disk::Disk;
 use corten_filter::Filters;
@@ -62,6 +64,7 @@ async fn a_damaged_row_is_told_and_never_served() {
         let connection = rusqlite::Connection::open(folder.path().join("metastore.db")).unwrap();
         connection.execute("UPDATE snapshots SET labels = '{}' WHERE name = 'damaged'", []).unwrap();
     }
+    write_old_marker(&folder.path().join("metastore.db.marker"));
     let (metastore, _) = Metastore::open(&folder.path().join("metastore.db"), Disk::new()).unwrap();
     assert_eq!(metastore.get("good").unwrap().info.labels, labels("name", "good"));
     let refused = metastore.get("damaged").unwrap_err();
@@ -159,10 +162,22 @@ async fn a_database_from_before_manifests_is_taken_over_and_its_damage_stays_dam
         }
         connection.execute("UPDATE snapshots SET labels = '{}' WHERE name = 'damaged'", []).unwrap();
     }
+    write_old_marker(&folder.path().join("metastore.db.marker"));
     let (metastore, _) = Metastore::open(&path, Disk::new()).unwrap();
     let row = metastore.get("good").unwrap();
     assert_eq!((row.info.labels, row.manifest), (labels("name", "good"), None));
     assert_eq!(metastore.get("damaged").unwrap_err().kind(), ErrorKind::DataLoss);
+}
+
+/// Makes the marker at `path` what it was when it did not tell the schema, as `docs/formats/database.md` describes it.
+fn write_old_marker(path: &Path) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines: Vec<_> = text.lines().filter(|line| !line.starts_with("schema ")).collect();
+    lines[0] = "corten database marker 1";
+    lines.pop();
+    let body = lines.join("\n");
+    let sum = corten_snapshotter::manifest::checksum(0, body.as_bytes());
+    std::fs::write(path, format!("{body}\ncrc32c {sum:08x}\n")).unwrap();
 }
 
 /// The checksum of a row of the first version, as `docs/formats/database.md` describes it.
