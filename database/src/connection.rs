@@ -18,7 +18,7 @@ pub(crate) const APPLICATION_ID: i64 = 0x4352_544e;
 /// How long a writer waits for a checkpoint that cuts the log, which is the only other holder of the write lock.
 pub(crate) const WRITER_PATIENCE: Duration = Duration::from_secs(30);
 
-const WRITER_CACHE_KIB: i64 = 4096;
+const WRITER_CACHE_KIB: i64 = 2048;
 const READER_CACHE_KIB: i64 = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -205,6 +205,16 @@ impl Database {
         connection::full_check(&connection)
     }
 
+    /// Gives back the memory that keeps pages for being read again: for after a piece of work that touched many. What is
+    /// read next comes from the system's cache. Nothing is committed, and nobody waits for it.
+    pub fn release_memory(&self) {
+        self.core.readers.forget_idle();
+        drop(self.write(|connection| -> Result<(), Refusal> {
+            connection.release_memory()?;
+            Err(Refusal::Rollback(Error::unavailable("there is nothing to commit")))
+        }));
+    }
+
     /// Makes every index anew from its table.
     pub fn reindex(&self) -> Answer<()> {
         self.write(|connection| Ok(connection.execute_batch("REINDEX")?))

@@ -87,6 +87,12 @@ impl Readers {
         Ok(loan)
     }
 
+    /// Closes the connections that nobody uses.
+    pub(crate) fn forget_idle(&self) {
+        let idle = std::mem::take(&mut self.lock().idle);
+        drop(idle);
+    }
+
     /// Waits until no connection is left and lets nobody in until the guard goes.
     pub(crate) fn block(&self) -> Blocked<'_> {
         let mut state = self.lock();

@@ -26,6 +26,9 @@ use crate::{
 /// With less time a batch would do little more than begin and commit.
 const SHORTEST_BATCH: Duration = Duration::from_micros(250);
 
+/// A collection of so many fills the database's caches with pages that nobody needs soon.
+const MANY_NODES: u64 = 10_000;
+
 /// One collection at a time, and what came of them.
 #[derive(Debug, Default)]
 pub(crate) struct Collections {
@@ -95,6 +98,9 @@ pub(crate) async fn collect(metadata: &Metadata) -> Result<CollectionStats> {
     };
     metadata.pacer().begun();
     let result = run(metadata).await;
+    if result.as_ref().is_ok_and(|stats| stats.nodes >= MANY_NODES) {
+        metadata.inner.database.release_memory();
+    }
     if let Some(hook) = &metadata.inner.after_collection {
         hook();
     }
@@ -157,7 +163,8 @@ async fn run(metadata: &Metadata) -> Result<CollectionStats> {
 
 /// Removes rows in short transactions of the writer.
 async fn sweep_all(metadata: &Metadata, sweep: Sweep<Node>) -> Result<u64> {
-    let longest = metadata.inner.sweep_batch;
+    // Asked for once: commits of the sweep's own count too, and are longer than those of others.
+    let budget = batch_budget(metadata, metadata.inner.sweep_batch);
     let sweep = Arc::new(Mutex::new(sweep));
     let mut rows_removed = 0;
     loop {
@@ -165,7 +172,6 @@ async fn sweep_all(metadata: &Metadata, sweep: Sweep<Node>) -> Result<u64> {
             return Ok(rows_removed);
         }
         let shared = Arc::clone(&sweep);
-        let budget = batch_budget(metadata, longest);
         let batch = metadata
             .write_freeing(move |change| {
                 change.quiet();
@@ -178,10 +184,11 @@ async fn sweep_all(metadata: &Metadata, sweep: Sweep<Node>) -> Result<u64> {
     }
 }
 
-/// About as long as a commit usually takes here: who waits behind a batch then waits about as long as behind anybody else.
+/// A quarter of what a commit usually takes here, besides the commit of the batch itself: who waits behind a batch then waits little
+/// longer than behind anybody else.
 fn batch_budget(metadata: &Metadata, longest: Duration) -> Duration {
     let usual = metadata.inner.database.statistics().commit_micros.quantile(0.5);
-    Duration::from_micros(usual).clamp(SHORTEST_BATCH.min(longest), longest)
+    Duration::from_micros(usual / 4).clamp(SHORTEST_BATCH.min(longest), longest)
 }
 
 fn lock(sweep: &Mutex<Sweep<Node>>) -> MutexGuard<'_, Sweep<Node>> {

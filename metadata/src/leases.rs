@@ -139,8 +139,8 @@ impl Leases {
     }
 }
 
-/// How many resources of a lease are removed in one transaction: those of a large one would keep the writer busy for too long.
-const RESOURCES_TOGETHER: usize = 1000;
+/// How many resources of a lease are removed in one transaction: each takes some ten microseconds, and others wait meanwhile.
+const RESOURCES_TOGETHER: usize = 50;
 
 /// Removes the row and what the lease names: for callers, and for the sweep (G21).
 ///

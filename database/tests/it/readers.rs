@@ -108,3 +108,19 @@ fn the_log_stays_below_its_limit_by_itself() {
     let wal = path.with_file_name("db-wal").metadata().unwrap().len();
     assert!(database.statistics().checkpoints > 0 && wal < 8 * limit, "{wal} bytes");
 }
+
+#[test]
+fn memory_is_released_without_a_commit() {
+    let folder = folder();
+    let (database, _) = open(&folder.path().join("db"));
+    for number in 1..=100 {
+        put(&database, number).wait().unwrap();
+    }
+    let expected: Vec<_> = (1..=100).collect();
+    assert_eq!(numbers(&database), expected, "a reader is idle now");
+    let commits = database.statistics().commits;
+    database.release_memory();
+    assert_eq!(numbers(&database), expected);
+    put(&database, 101).wait().unwrap();
+    assert_eq!(database.statistics().commits, commits + 1, "only the change was committed");
+}

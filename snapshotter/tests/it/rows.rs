@@ -177,7 +177,8 @@ fn write_old_marker(path: &Path) {
     lines.pop();
     let body = lines.join("\n");
     let sum = corten_snapshotter::manifest::checksum(0, body.as_bytes());
-    std::fs::write(path, format!("{body}\ncrc32c {sum:08x}\n")).unwrap();
+    let text = format!("{body}\ncrc32c {sum:08x}\n");
+    Disk::new().replace_file(path, text.as_bytes(), 0o600).unwrap();
 }
 
 /// The checksum of a row of the first version, as `docs/formats/database.md` describes it.
