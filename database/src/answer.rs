@@ -25,6 +25,11 @@ pub struct Answer<T> {
 }
 
 impl<T> Answer<T> {
+    /// Of an operation that is with the writer.
+    pub(crate) fn of(cell: Arc<Cell<T>>) -> Self {
+        Self { cell, outside: None }
+    }
+
     pub(crate) fn enqueue(cell: Arc<Cell<T>>, job: Box<dyn Job>, queue: &Arc<Queue>) -> Self {
         let outside = match queue.try_push(job, None) {
             Ok(()) => None,

@@ -16,13 +16,14 @@ use crate::{
     connection::{self, Role},
     core::Core,
     error::{Doing, Refusal},
-    job::Operation,
+    job::{Job, Operation, Purpose},
     marker::{Marker, Schema, beside},
     open::{self, OpenReport, Opened},
     options::Options,
     queue::Queue,
     statistics::Statistics,
     store_id::StoreId,
+    turn::Turn,
     writer::Writer,
 };
 
@@ -34,6 +35,7 @@ use crate::{
 pub struct Database {
     core: Arc<Core>,
     queue: Arc<Queue>,
+    turn: Arc<Turn>,
     store_id: StoreId,
     generation: u64,
     schema: usize,
@@ -42,7 +44,7 @@ pub struct Database {
 
 /// What ends when the database is closed.
 struct Running {
-    writer: JoinHandle<Option<(Connection, u64)>>,
+    writer: JoinHandle<()>,
     checkpointer: Option<JoinHandle<()>>,
     _lock: RootLock,
 }
@@ -72,17 +74,19 @@ impl Database {
         let Opened { connection, commits, report } = opened?;
         core.reserve.make();
         let queue = Arc::new(Queue::new(options.queue_length));
-        let writer =
-            Writer::new(Arc::clone(&core), Arc::clone(&queue), options.batch_length, connection, commits)?;
+        let writer = Writer::new(Arc::clone(&core), options.batch_length, connection, commits)?;
+        let turn = Arc::new(Turn::new(Arc::clone(&queue), writer));
         let started = |error| Error::io("cannot start a thread of the database", error);
+        let serving = Arc::clone(&turn);
         let writer = thread::Builder::new()
             .name("database-writer".to_owned())
-            .spawn(move || writer.serve())
+            .spawn(move || serving.serve())
             .map_err(started)?;
         let running = Running { writer, checkpointer: None, _lock: lock };
         let database = Self {
             core: Arc::clone(&core),
             queue,
+            turn,
             store_id: report.store_id.clone(),
             generation: report.generation,
             schema: report.schema,
@@ -108,7 +112,7 @@ impl Database {
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T, Refusal> + Send + 'static,
     {
-        self.enqueue(operation, |_| (), false)
+        self.enqueue(operation, |_| (), Purpose::Change)
     }
 
     /// As [`Database::write`], and runs `after` on the writer's thread once the changes are durable, in the order of
@@ -120,7 +124,7 @@ impl Database {
         F: Fn(&Connection) -> Result<T, Refusal> + Send + 'static,
         A: FnOnce(Result<&T, &Error>) + Send + 'static,
     {
-        self.enqueue(operation, after, false)
+        self.enqueue(operation, after, Purpose::Change)
     }
 
     /// Whether operations that make no room would be refused now. For work that has to be done before the operation.
@@ -138,17 +142,81 @@ impl Database {
         F: Fn(&Connection) -> Result<T, Refusal> + Send + 'static,
         A: FnOnce(Result<&T, &Error>) + Send + 'static,
     {
-        self.enqueue(operation, after, true)
+        self.enqueue(operation, after, Purpose::MakeRoom)
     }
 
-    fn enqueue<T, F, A>(&self, operation: F, after: A, frees_space: bool) -> Answer<T>
+    /// Queues `look`, which sees what was committed before it and nothing of what is committed after it, and answers when the
+    /// former is durable. What it changes is undone, and nothing is synced for it.
+    pub fn visit<T, F>(&self, look: F) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, Refusal> + Send + 'static,
+    {
+        self.enqueue(look, |_| (), Purpose::Look)
+    }
+
+    /// As [`Database::write`], for threads that may block: it returns when the operation is durable. When nobody else writes, the
+    /// operation and its sync are done on the calling thread.
+    ///
+    /// # Errors
+    /// As [`Answer::wait`].
+    pub fn run<T, F>(&self, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, Refusal> + Send + 'static,
+    {
+        self.run_or_queue(operation, |_| (), Purpose::Change)
+    }
+
+    /// As [`Database::write_then`], for threads that may block, like [`Database::run`]: `after`, too, may be run on the calling
+    /// thread.
+    ///
+    /// # Errors
+    /// As [`Answer::wait`].
+    pub fn run_then<T, F, A>(&self, operation: F, after: A) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, Refusal> + Send + 'static,
+        A: FnOnce(Result<&T, &Error>) + Send + 'static,
+    {
+        self.run_or_queue(operation, after, Purpose::Change)
+    }
+
+    /// As [`Database::write_freeing`], for threads that may block, like [`Database::run_then`].
+    ///
+    /// # Errors
+    /// As [`Answer::wait`].
+    pub fn run_freeing<T, F, A>(&self, operation: F, after: A) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, Refusal> + Send + 'static,
+        A: FnOnce(Result<&T, &Error>) + Send + 'static,
+    {
+        self.run_or_queue(operation, after, Purpose::MakeRoom)
+    }
+
+    fn run_or_queue<T, F, A>(&self, operation: F, after: A, purpose: Purpose) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T, Refusal> + Send + 'static,
         A: FnOnce(Result<&T, &Error>) + Send + 'static,
     {
         let cell = Cell::new();
-        let job = Operation::new(Arc::clone(&cell), operation, after, frees_space);
+        let job: Box<dyn Job> = Operation::new(Arc::clone(&cell), operation, after, purpose);
+        match self.turn.run(job) {
+            Ok(()) => Answer::of(cell).wait(),
+            Err(job) => Answer::enqueue(cell, job, &self.queue).wait(),
+        }
+    }
+
+    fn enqueue<T, F, A>(&self, operation: F, after: A, purpose: Purpose) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, Refusal> + Send + 'static,
+        A: FnOnce(Result<&T, &Error>) + Send + 'static,
+    {
+        let cell = Cell::new();
+        let job = Operation::new(Arc::clone(&cell), operation, after, purpose);
         Answer::enqueue(cell, job, &self.queue)
     }
 
@@ -209,10 +277,7 @@ impl Database {
     /// read next comes from the system's cache. Nothing is committed, and nobody waits for it.
     pub fn release_memory(&self) {
         self.core.readers.forget_idle();
-        drop(self.write(|connection| -> Result<(), Refusal> {
-            connection.release_memory()?;
-            Err(Refusal::Rollback(Error::unavailable("there is nothing to commit")))
-        }));
+        drop(self.visit(|connection| Ok(connection.release_memory()?)));
     }
 
     /// Makes every index anew from its table.
@@ -262,7 +327,8 @@ impl Database {
         if let Some(thread) = running.checkpointer {
             thread.join().map_err(|_| Error::internal("the checkpoint thread of the database panicked"))?;
         }
-        let ended = running.writer.join().map_err(|_| Error::internal("the database writer panicked"))?;
+        running.writer.join().map_err(|_| Error::internal("the database writer panicked"))?;
+        let ended = self.turn.end();
         self.core.readers.close();
         self.core.checkpointer.disconnect();
         let Some((connection, commits)) = ended else { return Ok(()) };

@@ -21,6 +21,17 @@ pub(crate) enum Verdict {
     Rollback(Option<ErrorCode>),
 }
 
+/// What an operation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To change something.
+    Change,
+    /// To remove something, so that the reserve may be given up for it.
+    MakeRoom,
+    /// To be between two commits: nothing of it is kept.
+    Look,
+}
+
 pub(crate) trait Job: Send {
     /// Runs the operation; the result is kept until the transaction is over.
     fn run(&mut self, connection: &Connection) -> Verdict;
@@ -28,7 +39,7 @@ pub(crate) trait Job: Send {
     fn settle(self: Box<Self>);
     /// Nothing of it is there, or nobody knows.
     fn fail(self: Box<Self>, error: Error);
-    /// Whether it frees space, so that the reserve may be given up for it.
+    /// Whether it is to be run on a full disk.
     fn frees_space(&self) -> bool;
     /// When its caller began to wait.
     fn queued_at(&self) -> Instant;
@@ -38,19 +49,19 @@ pub(crate) struct Operation<T, F, A> {
     pub(crate) cell: Arc<Cell<T>>,
     pub(crate) operation: F,
     pub(crate) after: Option<A>,
-    pub(crate) frees_space: bool,
+    pub(crate) purpose: Purpose,
     pub(crate) result: Option<Result<T, Refusal>>,
     pub(crate) answered: bool,
     queued_at: Instant,
 }
 
 impl<T, F, A> Operation<T, F, A> {
-    pub(crate) fn new(cell: Arc<Cell<T>>, operation: F, after: A, frees_space: bool) -> Box<Self> {
+    pub(crate) fn new(cell: Arc<Cell<T>>, operation: F, after: A, purpose: Purpose) -> Box<Self> {
         Box::new(Self {
             cell,
             operation,
             after: Some(after),
-            frees_space,
+            purpose,
             result: None,
             answered: false,
             queued_at: Instant::now(),
@@ -73,6 +84,7 @@ where
         let result = catch_unwind(AssertUnwindSafe(|| (self.operation)(connection)))
             .unwrap_or_else(|panic| Err(Refusal::Rollback(panicked(panic.as_ref()))));
         let verdict = match &result {
+            Ok(_) if self.purpose == Purpose::Look => Verdict::Rollback(None),
             Ok(_) | Err(Refusal::Commit(_)) => Verdict::Commit,
             Err(Refusal::Rollback(error)) => Verdict::Rollback(code_of(error)),
         };
@@ -99,7 +111,7 @@ where
     }
 
     fn frees_space(&self) -> bool {
-        self.frees_space
+        self.purpose != Purpose::Change
     }
 
     fn queued_at(&self) -> Instant {

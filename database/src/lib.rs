@@ -22,6 +22,7 @@ mod salvage;
 mod schema;
 mod statistics;
 mod store_id;
+mod turn;
 #[cfg(feature = "testing")]
 mod vfs;
 mod writer;

@@ -75,23 +75,30 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for the next batch of at most `limit`; none once the queue is closed and empty.
-    ///
-    /// If there are fewer than `expected`, it waits up to `patience` for the rest: callers that were just answered come
-    /// back at once, and to sync for all of them together is worth a fraction of a sync.
-    pub(crate) fn next_batch(
-        &self,
-        limit: usize,
-        expected: usize,
-        patience: Duration,
-    ) -> Option<Vec<Box<dyn Job>>> {
+    /// Waits until there is something; says whether there is, or the queue is closed and empty.
+    pub(crate) fn wait(&self) -> bool {
         let mut state = self.lock();
         while state.jobs.is_empty() {
             if state.closed {
-                return None;
+                return false;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        true
+    }
+
+    /// Whether it is open and nothing is in it.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        !state.closed && state.jobs.is_empty()
+    }
+
+    /// Takes a batch of at most `limit`.
+    ///
+    /// If there are fewer than `expected`, it waits up to `patience` for the rest: callers that were just answered come
+    /// back at once, and to sync for all of them together is worth a fraction of a sync.
+    pub(crate) fn take(&self, limit: usize, expected: usize, patience: Duration) -> Vec<Box<dyn Job>> {
+        let mut state = self.lock();
         let deadline = Instant::now() + patience;
         while state.jobs.len() < expected.min(limit) && !state.closed {
             let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
@@ -106,7 +113,7 @@ impl Queue {
         drop(state);
         self.drained.notify_all();
         wakers.into_iter().for_each(Waker::wake);
-        Some(batch)
+        batch
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -25,11 +25,10 @@ use crate::{
 const GATHERING_LIMIT: Duration = Duration::from_micros(500);
 
 pub(crate) struct Writer {
-    core: Arc<Core>,
-    queue: Arc<Queue>,
-    batch_length: usize,
-    /// None after a failed commit, until the database was opened again.
+    /// None after a failed commit, until the database was opened again. It is closed before what it needs goes.
     connection: Option<Connection>,
+    core: Arc<Core>,
+    batch_length: usize,
     /// The number of the last commit that is known.
     commits: u64,
     recent_length: usize,
@@ -53,7 +52,6 @@ enum Attempt {
 impl Writer {
     pub(crate) fn new(
         core: Arc<Core>,
-        queue: Arc<Queue>,
         batch_length: usize,
         mut connection: Connection,
         commits: u64,
@@ -63,7 +61,6 @@ impl Writer {
         guard_commits(&mut connection, &may_commit)?;
         Ok(Self {
             core,
-            queue,
             batch_length: batch_length.max(1),
             connection: Some(connection),
             commits,
@@ -74,20 +71,35 @@ impl Writer {
         })
     }
 
-    /// Serves until the queue is closed and empty; answers with the connection, if it is in order, and the number of
-    /// the last commit.
-    pub(crate) fn serve(mut self) -> Option<(Connection, u64)> {
-        loop {
-            let patience = (self.recent_commit / 4).min(GATHERING_LIMIT);
-            let batch = self.queue.next_batch(self.batch_length, self.recent_length, patience);
-            let Some(batch) = batch else { break };
-            let length = batch.len();
-            self.run_batch(batch);
-            // Whoever waits by now and whoever was just answered: all of them may come together next time.
-            self.recent_length = if length > 1 { length + self.queue.len() } else { self.queue.len() };
-            self.bound_log();
-        }
-        self.connection.take().map(|connection| (connection, self.commits))
+    /// Serves a batch of what is queued.
+    pub(crate) fn serve(&mut self, queue: &Queue) {
+        let patience = (self.recent_commit / 4).min(GATHERING_LIMIT);
+        let batch = queue.take(self.batch_length, self.recent_length, patience);
+        self.run(batch, queue);
+    }
+
+    /// Runs a batch that nobody else has, and answers.
+    pub(crate) fn run(&mut self, batch: Vec<Box<dyn Job>>, queue: &Queue) {
+        let length = batch.len();
+        self.run_batch(batch);
+        // Whoever waits by now and whoever was just answered: all of them may come together next time.
+        self.recent_length = if length > 1 { length + queue.len() } else { queue.len() };
+        self.bound_log();
+    }
+
+    /// Whether several callers are expected to come together.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.recent_length > 1
+    }
+
+    /// Makes the next batch look at the disk anew.
+    pub(crate) fn distrust(&mut self) {
+        self.connection = None;
+    }
+
+    /// The connection, if it is in order, and the number of the last commit.
+    pub(crate) fn end(self) -> Option<(Connection, u64)> {
+        self.connection.map(|connection| (connection, self.commits))
     }
 
     /// Has the log copied when it is long, and here when the thread for that does not get to it.

@@ -140,3 +140,113 @@ fn closing_serves_what_is_queued() {
     closer.join().unwrap().unwrap();
     answers.into_iter().for_each(|answer| answer.wait().unwrap());
 }
+
+#[test]
+fn a_blocking_caller_that_is_alone_writes_on_its_own_thread() {
+    let folder = folder();
+    let (database, _) = open(&folder.path().join("db"));
+    let effect = Arc::new(std::sync::Mutex::new(None));
+    let seen = Arc::clone(&effect);
+    let ran = database
+        .run_then(
+            |connection| {
+                insert(connection, 1)?;
+                Ok(thread::current().id())
+            },
+            move |_| *seen.lock().unwrap() = Some(thread::current().id()),
+        )
+        .unwrap();
+    assert_eq!((ran, *effect.lock().unwrap()), (thread::current().id(), Some(thread::current().id())));
+    put(&database, 2).wait().unwrap();
+    database.run_freeing(|connection| insert(connection, 3), |_| ()).unwrap();
+    assert_eq!(numbers(&database), [1, 2, 3]);
+    let statistics = database.statistics();
+    assert_eq!(statistics.wait_micros.count(), statistics.operations);
+}
+
+#[test]
+fn blocking_callers_wait_for_their_turn_and_keep_the_order() {
+    let folder = folder();
+    let database = Arc::new(open(&folder.path().join("db")).0);
+    let gate = Gate::default();
+    let held = gate.close_behind(&database);
+    let queued = put(&database, 1);
+    let other = Arc::clone(&database);
+    let blocked = thread::spawn(move || {
+        other.run(|connection| {
+            assert_eq!(connection.query_row("SELECT count(*) FROM pair", [], |row| row.get::<_, i64>(0))?, 2);
+            insert(connection, 2)?;
+            Ok(thread::current().id())
+        })
+    });
+    gate.open();
+    held.wait().unwrap();
+    queued.wait().unwrap();
+    blocked.join().unwrap().unwrap();
+    assert_eq!(numbers(&database), [1, 2]);
+}
+
+#[test]
+fn blocking_clients_share_syncs_too() {
+    const CLIENTS: i64 = 16;
+    const EACH: i64 = 40;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let database = Arc::new(open(&folder.path().join("db")).0);
+    let start = Arc::new(Barrier::new(16));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (database, start) = (Arc::clone(&database), Arc::clone(&start));
+            thread::spawn(move || {
+                start.wait();
+                for number in 0..EACH {
+                    database.run(move |connection| insert(connection, client * EACH + number)).unwrap();
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_eq!(numbers(&database).len(), 640);
+    let statistics = database.statistics();
+    assert!(statistics.commits < statistics.operations / 2, "{statistics:?}");
+}
+
+#[test]
+fn a_panic_on_the_calling_thread_is_an_answer() {
+    let folder = folder();
+    let (database, _) = open(&folder.path().join("db"));
+    let error = database
+        .run(|connection| {
+            insert(connection, 1)?;
+            if connection.is_autocommit() { Ok(()) } else { panic!("as the test wants") }
+        })
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    database.run(|connection| insert(connection, 2)).unwrap();
+    assert_eq!(numbers(&database), [2]);
+    database.close().unwrap();
+    let error = database.run(|connection| insert(connection, 3)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_visit_is_between_two_commits_and_keeps_nothing() {
+    let folder = folder();
+    let (database, _) = open(&folder.path().join("db"));
+    let gate = Gate::default();
+    let held = gate.close_behind(&database);
+    let before = put(&database, 1);
+    let visit = database.visit(|connection| {
+        insert(connection, 7)?;
+        Ok(connection.query_row("SELECT count(*) FROM pair", [], |row| row.get::<_, i64>(0))?)
+    });
+    let after = put(&database, 2);
+    gate.open();
+    held.wait().unwrap();
+    before.wait().unwrap();
+    assert_eq!(visit.wait().unwrap(), 4, "what came before it and what it did itself");
+    after.wait().unwrap();
+    assert_eq!(numbers(&database), [1, 2]);
+    let commits = database.statistics().commits;
+    database.visit(|_| Ok(())).wait().unwrap();
+    assert_eq!(database.statistics().commits, commits);
+}
