@@ -134,11 +134,11 @@ async fn run(metadata: &Metadata) -> Result<CollectionStats> {
     let started = Instant::now();
     let touched = Arc::clone(&metadata.inner.touched);
     let _gathering = Gathering(metadata);
-    // On the writer's thread: what was done before this is in the snapshot, what is done after it is gathered. It changes no row,
-    // but what makes room begins with it.
+    // Between two commits: what was done before this is in the snapshot, what is done after it is gathered.
     metadata
-        .write_freeing(move |change| {
-            change.quiet();
+        .inner
+        .database
+        .visit(move |_| {
             touched.begin();
             Ok(())
         })

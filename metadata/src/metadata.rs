@@ -244,6 +244,9 @@ impl Metadata {
         F: Fn(&mut Change<'_>) -> Ended<T> + Send + 'static,
     {
         let (run, after) = self.prepared(operation);
+        if corten_disk::may_wait() {
+            return self.inner.database.run_then(run, after).map(|(value, _)| value);
+        }
         self.inner.database.write_then(run, after).await.map(|(value, _)| value)
     }
 
@@ -254,6 +257,9 @@ impl Metadata {
         F: Fn(&mut Change<'_>) -> Ended<T> + Send + 'static,
     {
         let (run, after) = self.prepared(operation);
+        if corten_disk::may_wait() {
+            return self.inner.database.run_freeing(run, after).map(|(value, _)| value);
+        }
         self.inner.database.write_freeing(run, after).await.map(|(value, _)| value)
     }
 
@@ -313,6 +319,9 @@ impl Metadata {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    if corten_disk::may_wait() {
+        return work();
+    }
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         let message = "metadata: a blocking operation panicked or its runtime ended";
         Err(Error::new(ErrorKind::Internal, message).with_source(error))

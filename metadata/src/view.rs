@@ -71,9 +71,17 @@ impl View {
     pub(crate) async fn finish<T: Send + 'static>(
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {
-        tokio::spawn(work).await.map_err(|error| {
-            Error::internal("metadata: an operation panicked or its runtime ended").with_source(error)
-        })
+        tokio::spawn(work).await.map_err(broken_off)
+    }
+
+    /// The same for something that blocks in most of its steps: it has a thread for all of them, because waking another for each is
+    /// dearer than the steps.
+    pub(crate) async fn finish_on_one_thread<T: Send + 'static>(
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
+        let runtime = tokio::runtime::Handle::current();
+        let run = move || corten_disk::waiting_allowed(|| runtime.block_on(work));
+        tokio::task::spawn_blocking(run).await.map_err(broken_off)
     }
 }
 
@@ -85,4 +93,8 @@ impl fmt::Debug for View {
             .field("lease", &self.lease)
             .finish_non_exhaustive()
     }
+}
+
+fn broken_off(error: tokio::task::JoinError) -> Error {
+    Error::internal("metadata: an operation panicked or its runtime ended").with_source(error)
 }

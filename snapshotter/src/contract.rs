@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use corten_filter::Filters;
 use corten_types::{Labels, Mount, Result, UpdateMask};
+use futures::future::join_all;
 
 /// What a snapshot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +109,12 @@ pub trait SnapshotKeeper: Send + Sync {
 
     /// Removes the snapshot. `FailedPrecondition` while others stand on it.
     async fn remove(&self, key: &str) -> Result<()>;
+
+    /// Removes several; each has its own result. Where one stands on another, the upper one must come first, and a caller that gets
+    /// `FailedPrecondition` may have to try again: they may be removed at the same time.
+    async fn remove_all(&self, keys: &[String]) -> Vec<Result<()>> {
+        join_all(keys.iter().map(|key| self.remove(key))).await
+    }
 
     /// Removes what removed snapshots left on the disk. `Unimplemented` where removal leaves nothing.
     async fn cleanup(&self) -> Result<()>;

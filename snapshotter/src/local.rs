@@ -25,7 +25,7 @@ pub use recording::{RecordTrees, Recorder};
 /// A snapshotter with its rows in a [`Metastore`](crate::Metastore) and its folders in [`Trees`](crate::Trees); `D` says what is in the folders and how
 /// they are mounted. Cheap to clone; clones are the same snapshotter.
 ///
-/// Calls run in tokio's blocking pool. One that was begun is finished, also if nobody waits for it any more.
+/// Calls run in tokio's blocking pool, or at once on a thread that [may wait](corten_disk::may_wait). One that was begun is finished, also if nobody waits for it any more.
 #[derive(Debug)]
 pub struct LocalSnapshotter<D>(Arc<Blocking<D>>);
 
@@ -153,6 +153,9 @@ impl<D: Driver> LocalSnapshotter<D> {
         &self,
         work: impl FnOnce(&Blocking<D>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        if corten_disk::may_wait() {
+            return work(&self.0);
+        }
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || work(&inner)).await.unwrap_or_else(|error| {
             Err(Error::internal("an operation on snapshots did not finish").with_source(error))
@@ -216,6 +219,15 @@ impl<D: Driver> SnapshotKeeper for LocalSnapshotter<D> {
     async fn remove(&self, key: &str) -> Result<()> {
         let key = key.to_owned();
         self.run(move |inner| inner.remove(&key)).await
+    }
+
+    /// All of them in two transactions.
+    async fn remove_all(&self, keys: &[String]) -> Vec<Result<()>> {
+        let wanted = keys.to_vec();
+        let removed = self.run(move |inner| Ok(inner.remove_all(&wanted))).await;
+        removed.unwrap_or_else(|error| {
+            keys.iter().map(|_| Err(Error::new(error.kind(), error.chain()))).collect()
+        })
     }
 
     async fn cleanup(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use corten_database::{Database, Doing, OpenReport, Options, Refusal, StoreId};
 use corten_disk::Disk;
 use corten_filter::Filters;
-use corten_types::{Error, Labels, Result, UpdateMask};
+use corten_types::{Error, ErrorKind, Labels, Result, UpdateMask};
 
 use crate::{Kind, SnapshotInfo, Usage};
 use chains::Chains;
@@ -203,7 +203,7 @@ impl Metastore {
             }
             rows::put(connection, &row)
         };
-        self.database.write(operation).wait()
+        self.database.run(operation)
     }
 
     /// Whether `key` can become `name` (row S05), and its row.
@@ -231,7 +231,7 @@ impl Metastore {
             row.manifest = *manifest;
             rows::put(connection, &row)
         };
-        self.database.write(operation).wait()
+        self.database.run(operation)
     }
 
     /// As [`SnapshotKeeper::update`](crate::SnapshotKeeper::update).
@@ -248,24 +248,33 @@ impl Metastore {
             rows::put(connection, &row)?;
             Ok(row)
         };
-        self.database.write(operation).wait()
+        self.database.run(operation)
     }
 
     /// Removes the row of `key` and leaves a tombstone with its number.
     pub(crate) fn remove(&self, key: &str) -> Result<u64> {
         let key = key.to_owned();
-        let operation = move |connection: &_| -> Result<u64, Refusal> {
-            let row = rows::required(connection, &key)?;
-            if let Some(child) = rows::child_of(connection, &key)? {
-                return Err(Error::failed_precondition(format!(
-                    "cannot remove snapshot {key:?}: {child:?} stands on it"
-                ))
-                .into());
-            }
-            rows::bury(connection, &row)?;
-            Ok(row.id)
+        self.database.run_freeing(move |connection| bury(connection, &key), |_| ())
+    }
+
+    /// The same for several, in their order and in one transaction: a number, or why not, for each.
+    ///
+    /// # Errors
+    /// Of the storage: none of them is removed.
+    pub(crate) fn remove_all(&self, keys: &[String]) -> Result<Vec<Result<u64>>> {
+        let keys = keys.to_vec();
+        let operation = move |connection: &_| -> Result<Vec<Result<u64>>, Refusal> {
+            keys.iter()
+                .map(|key| match bury(connection, key) {
+                    Ok(id) => Ok(Ok(id)),
+                    Err(Refusal::Rollback(error) | Refusal::Commit(error)) => match error.kind() {
+                        ErrorKind::NotFound | ErrorKind::FailedPrecondition => Ok(Err(error)),
+                        _ => Err(error.into()),
+                    },
+                })
+                .collect()
         };
-        self.database.write_freeing(operation, |_| ()).wait()
+        self.database.run_freeing(operation, |_| ())
     }
 
     /// The numbers of removed snapshots whose folders may still be there.
@@ -278,7 +287,7 @@ impl Metastore {
         if ids.is_empty() {
             return Ok(());
         }
-        self.database.write_freeing(move |connection| rows::forget(connection, &ids), |_| ()).wait()
+        self.database.run_freeing(move |connection| rows::forget(connection, &ids), |_| ())
     }
 
     /// Serves what waits and closes the database. Later calls fail with `Unavailable`; a second close does nothing.
@@ -312,6 +321,17 @@ pub(crate) fn not_found(key: &str) -> Error {
 
 fn exists(key: &str) -> Error {
     Error::already_exists(format!("snapshot {key:?} exists"))
+}
+
+/// Removes the row of `key` unless others stand on it, and leaves a tombstone with its number.
+fn bury(connection: &corten_database::rusqlite::Connection, key: &str) -> Result<u64, Refusal> {
+    let row = rows::required(connection, key)?;
+    if let Some(child) = rows::child_of(connection, key)? {
+        let message = format!("cannot remove snapshot {key:?}: {child:?} stands on it");
+        return Err(Error::failed_precondition(message).into());
+    }
+    rows::bury(connection, &row)?;
+    Ok(row.id)
 }
 
 /// Rows S02 and S03: the parent first, as containerd looks. Tells the number of the parent, if there is one.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use corten_database::rusqlite::Connection;
 use corten_snapshotter::Snapshotter;
-use corten_types::{Digest, ErrorKind, Result};
+use corten_types::{Digest, Error, ErrorKind, Result};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -20,7 +20,13 @@ const PAGE: usize = 4096;
 /// How many blobs are removed under one look at the rows, with one sync, while their digests are locked.
 const BLOBS_TOGETHER: usize = 64;
 
-/// How many other things are removed at the same time, so that stores that commit in groups can.
+/// How many snapshots of one snapshotter are removed in one go.
+const SNAPSHOTS_TOGETHER: usize = 16;
+
+/// How many such goes there are at the same time: large trees take long.
+const GOES_TOGETHER: usize = 4;
+
+/// How many other things are removed at the same time.
 const OTHERS_TOGETHER: usize = 16;
 
 /// What was done.
@@ -35,6 +41,13 @@ struct Tombstone {
     number: i64,
     kind: String,
     id: String,
+}
+
+impl Tombstone {
+    /// Whose snapshot it is, if it is one.
+    fn snapshotter(&self) -> Option<&str> {
+        self.kind.strip_prefix("snapshots/")
+    }
 }
 
 /// What became of the bytes of one tombstone.
@@ -71,7 +84,7 @@ impl Tally {
                 return;
             }
         }
-        if let Some(snapshotter) = tombstone.kind.strip_prefix("snapshots/") {
+        if let Some(snapshotter) = tombstone.snapshotter() {
             self.cleaned.insert(snapshotter.to_owned());
         }
         self.done.push(tombstone.number);
@@ -87,26 +100,20 @@ pub(super) async fn work_off(metadata: &Metadata) -> Result<Removed> {
         let page = read(metadata, after, newest).await?;
         let Some(last) = page.last() else { break };
         after = last.number;
-        let (blobs, mut others): (Vec<_>, Vec<_>) =
+        let (blobs, others): (Vec<_>, Vec<_>) =
             page.into_iter().partition(|tombstone| tombstone.kind == BLOBS);
+        let (snapshots, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|tombstone| tombstone.snapshotter().is_some());
         for together in blobs.chunks(BLOBS_TOGETHER) {
             remove_blobs(metadata, together, &mut tally).await?;
             clear(metadata, std::mem::take(&mut tally.done)).await?;
         }
-        // Mounts go before what they show. Snapshots that stand on others have greater numbers, and go first.
-        others.sort_by_key(|tombstone| {
-            let shows = !tombstone.kind.starts_with(RESOURCES);
-            (shows, std::cmp::Reverse(sequence::of_name(&tombstone.id)))
-        });
-        // A script counts operations, which are to come in one order.
-        let together = if metadata.inner.disk.seam().is_some() { 1 } else { OTHERS_TOGETHER };
-        for together in others.chunks(together) {
+        // Mounts go before what they show.
+        for together in others.chunks(at_once(metadata, OTHERS_TOGETHER)) {
             remove_others(metadata, together, &mut tally).await;
-            if tally.done.len() >= BLOBS_TOGETHER {
-                clear(metadata, std::mem::take(&mut tally.done)).await?;
-            }
         }
         clear(metadata, std::mem::take(&mut tally.done)).await?;
+        remove_snapshots(metadata, snapshots, &mut tally).await?;
     }
     for name in tally.cleaned {
         if let Some(snapshotter) = metadata.snapshotter(&name) {
@@ -159,12 +166,9 @@ async fn clear(metadata: &Metadata, numbers: Vec<i64>) -> Result<()> {
 async fn remove(metadata: &Metadata, tombstone: &Tombstone) -> Result<Fate> {
     match tombstone.kind.as_str() {
         INGESTS => fate(metadata.content().abort(&tombstone.id).await),
-        kind => match kind.strip_prefix("snapshots/") {
-            Some(name) => remove_snapshot(metadata, name, &tombstone.id).await,
-            None => match kind.strip_prefix(RESOURCES) {
-                Some(kind) => remove_resource(metadata, kind, &tombstone.id).await,
-                None => Ok(Fate::Nothing),
-            },
+        kind => match kind.strip_prefix(RESOURCES) {
+            Some(kind) => remove_resource(metadata, kind, &tombstone.id).await,
+            None => Ok(Fate::Nothing),
         },
     }
 }
@@ -222,49 +226,111 @@ async fn remove_locked(metadata: &Metadata, tombstones: &[&Tombstone], tally: &m
     Ok(())
 }
 
-/// Those that others still stand on are tried again as long as something else goes.
-async fn remove_others(metadata: &Metadata, tombstones: &[Tombstone], tally: &mut Tally) {
-    let mut waiting = tombstones.to_vec();
-    loop {
-        let before = waiting.len();
-        let mut running = JoinSet::new();
-        for tombstone in waiting.drain(..) {
-            let metadata = metadata.clone();
-            running.spawn(async move {
-                let fate = remove(&metadata, &tombstone).await;
-                (tombstone, fate)
-            });
-        }
-        while let Some(ended) = running.join_next().await {
-            match ended {
-                Ok((tombstone, Ok(Fate::Postponed))) => waiting.push(tombstone),
-                Ok((tombstone, fate)) => tally.note(&tombstone, fate),
-                Err(error) => {
-                    tracing::warn!(%error, "a removal panicked; its tombstone stays");
-                    tally.total.postponed += 1;
-                }
-            }
-        }
-        if waiting.is_empty() || waiting.len() == before {
-            break;
-        }
-    }
-    waiting.iter().for_each(|tombstone| tally.note(tombstone, Ok(Fate::Postponed)));
+/// How many things may happen at the same time. A script counts operations, which are to come in one order.
+fn at_once(metadata: &Metadata, usually: usize) -> usize {
+    if metadata.inner.disk.seam().is_some() { 1 } else { usually }
 }
 
-async fn remove_snapshot(metadata: &Metadata, name: &str, backend_key: &str) -> Result<Fate> {
-    let Some(snapshotter) = metadata.snapshotter(name) else { return Ok(Fate::Postponed) };
-    let (wanted, key) = (name.to_owned(), backend_key.to_owned());
-    if metadata.read(move |connection| snapshots::is_owned(connection, &wanted, &key)).await? {
-        return Ok(Fate::Nothing);
+async fn remove_others(metadata: &Metadata, tombstones: &[Tombstone], tally: &mut Tally) {
+    let mut running = JoinSet::new();
+    for tombstone in tombstones {
+        let (metadata, tombstone) = (metadata.clone(), tombstone.clone());
+        running.spawn(async move {
+            let fate = remove(&metadata, &tombstone).await;
+            vec![(tombstone, fate)]
+        });
     }
-    match snapshotter.remove(backend_key).await {
-        Err(error) if error.kind() == ErrorKind::FailedPrecondition => {
-            tracing::debug!(snapshotter = %name, key = %backend_key, %error, "others still stand on this snapshot");
-            Ok(Fate::Postponed)
+    ended(running, tally).await.into_iter().for_each(|(tombstone, fate)| tally.note(&tombstone, fate));
+}
+
+/// Snapshots that stand on others have greater numbers, and go first. Those that others still stand on are tried again as long as
+/// something else goes.
+async fn remove_snapshots(metadata: &Metadata, mut waiting: Vec<Tombstone>, tally: &mut Tally) -> Result<()> {
+    waiting.sort_by(|one, other| {
+        let order = |tombstone: &Tombstone| std::cmp::Reverse(sequence::of_name(&tombstone.id));
+        one.kind.cmp(&other.kind).then_with(|| order(one).cmp(&order(other)))
+    });
+    loop {
+        let mut postponed = Vec::new();
+        let goes: Vec<&[Tombstone]> = waiting
+            .chunk_by(|one, other| one.kind == other.kind)
+            .flat_map(|of_one| of_one.chunks(SNAPSHOTS_TOGETHER))
+            .collect();
+        for together in goes.chunks(at_once(metadata, GOES_TOGETHER)) {
+            let mut running = JoinSet::new();
+            for go in together {
+                let (metadata, go) = (metadata.clone(), go.to_vec());
+                running.spawn(async move { remove_together(&metadata, go).await });
+            }
+            for (tombstone, fate) in ended(running, tally).await {
+                match fate {
+                    Ok(Fate::Postponed) => postponed.push(tombstone),
+                    fate => tally.note(&tombstone, fate),
+                }
+            }
+            if tally.done.len() >= BLOBS_TOGETHER {
+                clear(metadata, std::mem::take(&mut tally.done)).await?;
+            }
         }
-        result => fate(result),
+        clear(metadata, std::mem::take(&mut tally.done)).await?;
+        if postponed.is_empty() || postponed.len() == waiting.len() {
+            postponed.iter().for_each(|tombstone| tally.note(tombstone, Ok(Fate::Postponed)));
+            return Ok(());
+        }
+        waiting = postponed;
     }
+}
+
+/// What tasks did. The tombstones of one that panicked stay.
+async fn ended(
+    mut running: JoinSet<Vec<(Tombstone, Result<Fate>)>>,
+    tally: &mut Tally,
+) -> Vec<(Tombstone, Result<Fate>)> {
+    let mut fates = Vec::new();
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok(some) => fates.extend(some),
+            Err(error) => {
+                tracing::warn!(%error, "a removal panicked; its tombstones stay");
+                tally.total.postponed += 1;
+            }
+        }
+    }
+    fates
+}
+
+/// Removes snapshots of one snapshotter that no namespace has a row for.
+async fn remove_together(metadata: &Metadata, tombstones: Vec<Tombstone>) -> Vec<(Tombstone, Result<Fate>)> {
+    let name = tombstones.first().and_then(Tombstone::snapshotter).unwrap_or_default().to_owned();
+    let Some(snapshotter) = metadata.snapshotter(&name) else {
+        return tombstones.into_iter().map(|tombstone| (tombstone, Ok(Fate::Postponed))).collect();
+    };
+    let (wanted, asked) = (name.clone(), tombstones.clone());
+    let owned = metadata.read(move |connection| {
+        asked.iter().map(|asked| snapshots::is_owned(connection, &wanted, &asked.id)).collect()
+    });
+    let owned: Vec<bool> = match owned.await {
+        Ok(owned) => owned,
+        Err(error) => {
+            let again = || Error::new(error.kind(), error.chain());
+            return tombstones.into_iter().map(|tombstone| (tombstone, Err(again()))).collect();
+        }
+    };
+    let mut owned = owned.into_iter();
+    let (needed, free): (Vec<_>, Vec<_>) = tombstones.into_iter().partition(|_| owned.next().unwrap_or(true));
+    let keys: Vec<String> = free.iter().map(|tombstone| tombstone.id.clone()).collect();
+    let results = if keys.is_empty() { Vec::new() } else { snapshotter.remove_all(&keys).await };
+    let removed = free.into_iter().zip(results).map(|(tombstone, result)| {
+        let fate = match result {
+            Err(error) if error.kind() == ErrorKind::FailedPrecondition => {
+                tracing::debug!(snapshotter = %name, key = %tombstone.id, %error, "others still stand on this snapshot");
+                Ok(Fate::Postponed)
+            }
+            result => fate(result),
+        };
+        (tombstone, fate)
+    });
+    needed.into_iter().map(|tombstone| (tombstone, Ok(Fate::Nothing))).chain(removed).collect()
 }
 
 fn fate(result: Result<()>) -> Result<Fate> {

@@ -49,7 +49,7 @@ pub(super) async fn create(
         labels,
         access,
     };
-    View::finish(async move { request.run().await }).await?
+    View::finish_on_one_thread(async move { request.run().await }).await?
 }
 
 impl Request {

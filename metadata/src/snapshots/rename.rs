@@ -42,7 +42,7 @@ pub(super) async fn commit(
         pending: PendingCommit { name: name.to_owned(), backend_name, parent: String::new(), labels },
         parent: parent.filter(|parent| !parent.is_empty()).map(str::to_owned),
     };
-    View::finish(async move { request.run().await }).await?
+    View::finish_on_one_thread(async move { request.run().await }).await?
 }
 
 impl Request {

@@ -222,15 +222,34 @@ impl<D: Driver> Blocking<D> {
     /// The row first, then the folder, by a tombstone.
     pub(super) fn remove(&self, key: &str) -> Result<()> {
         let id = self.metastore.remove(key)?;
-        self.watches().remove(&id);
-        self.recordings.take(id);
-        self.meter.forget(id);
-        if self.driver.removal() != Removal::OnCleanup {
-            // It is removed, whatever becomes of its folder: the tombstone stays for another try.
-            let discarded = open::discard(&self.driver, &self.trees, id);
-            let _ = discarded.and_then(|()| self.metastore.forget(vec![id]));
-        }
+        self.discard(&[id]);
         Ok(())
+    }
+
+    /// The same for several, in their order.
+    pub(super) fn remove_all(&self, keys: &[String]) -> Vec<Result<()>> {
+        let buried = match self.metastore.remove_all(keys) {
+            Ok(buried) => buried,
+            // For one of them there was no room, or its row cannot be read: each for itself.
+            Err(_) => return keys.iter().map(|key| self.remove(key)).collect(),
+        };
+        let ids: Vec<u64> = buried.iter().filter_map(|buried| buried.as_ref().ok().copied()).collect();
+        self.discard(&ids);
+        buried.into_iter().map(|buried| buried.map(drop)).collect()
+    }
+
+    /// They are removed, whatever becomes of their folders: the tombstones of those that stay are for another try.
+    fn discard(&self, ids: &[u64]) {
+        for id in ids {
+            self.watches().remove(id);
+            self.recordings.take(*id);
+            self.meter.forget(*id);
+        }
+        if self.driver.removal() == Removal::OnCleanup {
+            return;
+        }
+        let gone = ids.iter().filter(|id| open::discard(&self.driver, &self.trees, **id).is_ok());
+        let _ = self.metastore.forget(gone.copied().collect());
     }
 
     pub(super) fn cleanup(&self) -> Result<()> {

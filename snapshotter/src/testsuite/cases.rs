@@ -24,6 +24,7 @@ cases! {
         a_commit_keeps_the_parent_and_frees_the_key,
         a_removed_key_can_be_used_again,
         a_snapshot_that_others_stand_on_stays,
+        several_are_removed_each_with_its_own_result,
         mounts_are_the_same_each_time,
         a_view_refuses_writes,
         a_view_is_no_parent_and_cannot_be_committed,

@@ -84,6 +84,25 @@ pub(super) fn a_removed_key_can_be_used_again(world: &World) {
     world.mounted(&mounts, |root| assert!(root.join("new").exists()));
 }
 
+pub(super) fn several_are_removed_each_with_its_own_result(world: &World) {
+    world.layer("below", "", |root| write(root, "foo", "a"));
+    world.layer("kept", "", |root| write(root, "foo", "b"));
+    world.layer("above", "below", |_| ());
+    world.prepare("active", "kept");
+    world.prepare("alone", "");
+    assert!(world.remove_all(&[]).is_empty());
+    let results = world.remove_all(&["alone", "missing", "kept", "above"]);
+    let kinds: Vec<_> = results.into_iter().map(|result| result.err().map(|error| error.kind())).collect();
+    assert_eq!(kinds, [None, Some(ErrorKind::NotFound), Some(ErrorKind::FailedPrecondition), None]);
+    assert_eq!(world.names(&[], None, 100), ["active", "below", "kept"]);
+    // In this order all of them can go, together or after another try.
+    let results = world.remove_all(&["active", "kept", "below"]);
+    let again = ["active", "kept", "below"].into_iter().zip(results).filter(|(_, result)| result.is_err());
+    let again: Vec<_> = again.map(|(key, _)| key).collect();
+    assert!(world.remove_all(&again).into_iter().all(|result| result.is_ok()));
+    assert!(world.names(&[], None, 100).is_empty());
+}
+
 pub(super) fn a_snapshot_that_others_stand_on_stays(world: &World) {
     world.layer("a", "", |_| ());
     world.layer("b", "a", |_| ());

@@ -120,6 +120,11 @@ impl World {
         self.runtime.block_on(self.snapshots.remove(key))
     }
 
+    pub(super) fn remove_all(&self, keys: &[&str]) -> Vec<Result<()>> {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        self.runtime.block_on(self.snapshots.remove_all(&keys))
+    }
+
     pub(super) fn mounts(&self, key: &str) -> Result<Vec<Mount>> {
         self.runtime.block_on(self.snapshots.mounts(key))
     }
