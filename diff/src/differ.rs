@@ -67,6 +67,20 @@ impl WalkingDiffer {
     pub(crate) async fn admit(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.admission).acquire_owned().await.expect("the semaphore is never closed")
     }
+
+    /// One layer to unpack, as this differ is configured.
+    pub(crate) fn job(&self, source: Source, chain: Chain, mounts: &[Mount], options: ApplyOptions) -> Job {
+        Job {
+            source,
+            chain,
+            mounts: mounts.to_vec(),
+            options: ApplyOptions { sync_fs: options.sync_fs || self.options.sync_fs, ..options },
+            temporary_folder: self.temporary_folder.clone(),
+            control: Arc::default(),
+            observer: self.options.observer.clone(),
+            max_bytes: self.options.max_layer_bytes,
+        }
+    }
 }
 
 #[async_trait]
@@ -78,7 +92,7 @@ impl Applier for WalkingDiffer {
         content: &dyn BlobReader,
         descriptor: &Descriptor,
         mounts: &[Mount],
-        mut options: ApplyOptions,
+        options: ApplyOptions,
     ) -> Result<Descriptor> {
         let digest = &descriptor.digest;
         let chain = Chain::find(&descriptor.media_type, &self.options.processors)?;
@@ -94,20 +108,10 @@ impl Applier for WalkingDiffer {
             }
             stated => stated,
         };
-        options.sync_fs |= self.options.sync_fs;
         let permit = self.admit().await;
         let (source, feeder) = Source::of(blob, size_bytes)?;
-        let control = Arc::new(Control::default());
-        let job = Job {
-            source,
-            chain,
-            mounts: mounts.to_vec(),
-            options,
-            temporary_folder: self.temporary_folder.clone(),
-            control: Arc::clone(&control),
-            observer: self.options.observer.clone(),
-            max_bytes: self.options.max_layer_bytes,
-        };
+        let job = self.job(source, chain, mounts, options);
+        let control = Arc::clone(&job.control);
         let guard = CancelOnDrop(Arc::clone(&control));
         let finished = run_on_thread("layer-unpack", permit, move || job.run())?;
         let feed = async {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     ApplyOptions, EarlyApplier, WalkingDiffer,
-    apply::{Chain, Control, Job, observe},
+    apply::{Chain, Job, observe},
     differ::{CancelOnDrop, run_on_thread},
     source::Source,
     target::Target,
@@ -26,7 +26,7 @@ impl EarlyApplier for WalkingDiffer {
         ingest: Arc<dyn FollowedIngest>,
         descriptor: &Descriptor,
         mounts: &[Mount],
-        mut options: ApplyOptions,
+        options: ApplyOptions,
     ) -> Result<Descriptor> {
         let digest = &descriptor.digest;
         let chain = Chain::find(&descriptor.media_type, &self.options.processors)?;
@@ -37,20 +37,10 @@ impl EarlyApplier for WalkingDiffer {
                 ingest.size_bytes()
             )));
         }
-        options.sync_fs |= self.options.sync_fs;
         let permit = self.admit().await;
         let (source, feeder) = Source::of(Arc::clone(&ingest) as Arc<dyn Blob>, descriptor.size_bytes)?;
-        let control = Arc::new(Control::default());
-        let job = Job {
-            source,
-            chain,
-            mounts: mounts.to_vec(),
-            options,
-            temporary_folder: self.temporary_folder.clone(),
-            control: Arc::clone(&control),
-            observer: self.options.observer.clone(),
-            max_bytes: self.options.max_layer_bytes,
-        };
+        let job = self.job(source, chain, mounts, options);
+        let control = Arc::clone(&job.control);
         let guard = CancelOnDrop(Arc::clone(&control));
         let (verdict, judged) = oneshot::channel();
         let mut finished = pin!(run_on_thread("layer-unpack", permit, move || job.run_early(judged))?);
