@@ -7,7 +7,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// How folders are opened: never by way of a link.
+pub(crate) const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A walk. After [`Walk::advance`] the current entry is [`Walk::path`]; a folder is passed over unless
 /// [`Walk::enter`] is called.
@@ -44,11 +46,6 @@ impl Walk {
         let folder = rustix::fs::open(root, flags, Mode::empty())?;
         let level = Level::read(&folder, 0)?;
         Ok(Self { folder, levels: vec![level], path: Vec::new(), name_start: 0 })
-    }
-
-    /// Looks at the folder that the current entry is in: at first the root.
-    pub(crate) fn root(&self) -> io::Result<Stat> {
-        Ok(rustix::fs::fstat(&self.folder)?)
     }
 
     /// The path of the current entry, with zero bytes for slashes.
@@ -161,7 +158,8 @@ fn name_at(bytes: &[u8], start: u32) -> &[u8] {
     &rest[..rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len())]
 }
 
-fn identity(folder: &OwnedFd) -> io::Result<(u64, u64)> {
+/// What tells a folder from every other.
+pub(crate) fn identity(folder: &OwnedFd) -> io::Result<(u64, u64)> {
     let found = rustix::fs::fstat(folder)?;
     Ok((found.st_dev, found.st_ino))
 }
