@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use corten_api::containerd::services::images::v1::{
-    CreateImageRequest, Image as ImageRow, images_client::ImagesClient,
+use corten_api::containerd::{
+    services::images::v1::{CreateImageRequest, Image as ImageRow, images_client::ImagesClient},
+    types::Mount,
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{TryStreamExt, future::try_join, stream::FuturesUnordered};
+use tokio::sync::oneshot;
 
 use super::{
     ROOM_MB, baseline,
@@ -204,36 +206,67 @@ async fn send(client: &Client, image: &Image) -> anyhow::Result<()> {
 /// more than one unpack allowed at once.
 async fn unpack(client: &Client, image: &Image) -> anyhow::Result<()> {
     if client.rebases().await? {
-        let work = image.layers.iter().map(|layer| apply(client, image, layer, None));
-        stream::iter(work).buffered(AT_ONCE).try_collect::<Vec<()>>().await?;
-        let mut parent = "";
-        for layer in &image.layers {
-            client.commit(&active(layer), &layer.chain_id, parent, None).await?;
-            parent = &layer.chain_id;
-        }
-    } else {
-        let mut parent = "";
-        for layer in &image.layers {
-            apply(client, image, layer, Some(parent)).await?;
-            client.commit(&active(layer), &layer.chain_id, "", None).await?;
-            parent = &layer.chain_id;
-        }
+        return unpack_at_once(client, image).await;
+    }
+    let mut parent = "";
+    for layer in &image.layers {
+        let mounts = client.prepare(&active(layer), parent).await?;
+        apply(client, image, layer, mounts).await?;
+        client.commit(&active(layer), &layer.chain_id, "", None).await?;
+        parent = &layer.chain_id;
     }
     Ok(())
 }
 
-/// Unpacks one layer; without its parent, which is there later.
-async fn apply(client: &Client, image: &Image, layer: &Layer, parent: Option<&str>) -> anyhow::Result<()> {
-    let mut mounts = client.prepare(&active(layer), parent.unwrap_or_default()).await?;
-    if parent.is_none() {
-        // As the clients do it (row O13): what the layer deletes must be told to the layers that it will stand on.
-        for mount in mounts.iter_mut().filter(|mount| mount.r#type == "bind") {
-            mount.options.retain(|option| option != "bind" && option != "rbind");
-            mount.options.push(format!("upperdir={}", mount.source));
-            "overlay".clone_into(&mut mount.r#type);
-            "overlay".clone_into(&mut mount.source);
+/// In the order of those clients: each layer is prepared, and waits for one of the places; when the last has got one, the
+/// layers are committed from the lowest to the highest, each when it is there, while those above it are still unpacked.
+async fn unpack_at_once(client: &Client, image: &Image) -> anyhow::Result<()> {
+    let (reports, applied): (Vec<_>, Vec<_>) = image.layers.iter().map(|_| oneshot::channel::<()>()).unzip();
+    let (last_began, may_commit) = oneshot::channel::<()>();
+    let applying = async {
+        let mut running = FuturesUnordered::new();
+        for (layer, report) in image.layers.iter().zip(reports) {
+            let mounts = prepare_without_parent(client, layer).await?;
+            if running.len() == AT_ONCE {
+                running.try_next().await?;
+            }
+            running.push(async move {
+                apply(client, image, layer, mounts).await?;
+                // Who commits may have failed.
+                let _ = report.send(());
+                anyhow::Ok(())
+            });
         }
+        let _ = last_began.send(());
+        running.try_collect::<()>().await
+    };
+    let committing = async {
+        may_commit.await?;
+        let mut parent = "";
+        for (layer, applied) in image.layers.iter().zip(applied) {
+            applied.await?;
+            client.commit(&active(layer), &layer.chain_id, parent, None).await?;
+            parent = &layer.chain_id;
+        }
+        anyhow::Ok(())
+    };
+    try_join(applying, committing).await.map(drop)
+}
+
+/// Prepares a layer whose parent is named when it is committed.
+async fn prepare_without_parent(client: &Client, layer: &Layer) -> anyhow::Result<Vec<Mount>> {
+    let mut mounts = client.prepare(&active(layer), "").await?;
+    // As the clients do it (row O13): what the layer deletes must be told to the layers that it will stand on.
+    for mount in mounts.iter_mut().filter(|mount| mount.r#type == "bind") {
+        mount.options.retain(|option| option != "bind" && option != "rbind");
+        mount.options.push(format!("upperdir={}", mount.source));
+        "overlay".clone_into(&mut mount.r#type);
+        "overlay".clone_into(&mut mount.source);
     }
+    Ok(mounts)
+}
+
+async fn apply(client: &Client, image: &Image, layer: &Layer, mounts: Vec<Mount>) -> anyhow::Result<()> {
     let descriptor = layer.blob.descriptor(image.packing.media_type());
     let diff_id =
         client.apply(descriptor, mounts).await.with_context(|| format!("apply {}", layer.blob.digest))?;
