@@ -78,6 +78,7 @@ impl Unpacker<'_> {
         let has_owner = (i64::from(owner.0), i64::from(owner.1)) == (entry.uid, entry.gid);
         let done = Done { owner: has_owner, mode: has_mode };
         let file = File::from(descriptor);
+        self.write_back.add_rest_of_page(entry.size_bytes);
         if entry.size_bytes > SMALL_BYTES || archive.is_sparse() || !self.finishers.has_threads() {
             return self.fill(file, &entry, place, archive, done);
         }

@@ -16,6 +16,9 @@ use rustix::{
 
 use super::root::Root;
 
+/// What the kernel writes back is pages.
+const PAGE_BYTES: u64 = 4096;
+
 /// Counts unpacked bytes, and flushes the filesystem on a thread of its own whenever there are enough.
 pub(crate) struct WriteBack {
     /// Opened before the first write: the kernel reports to it what went wrong since.
@@ -51,6 +54,11 @@ impl WriteBack {
         }
     }
 
+    /// Counts what a file of this size takes besides its bytes: whole pages wait to be written.
+    pub(crate) fn add_rest_of_page(&mut self, size_bytes: u64) {
+        self.add(size_bytes.wrapping_neg() % PAGE_BYTES);
+    }
+
     /// Waits for what was begun, and flushes the rest if `sync`. An error of any flush is an error here: the kernel
     /// reports each only once.
     pub(crate) fn finish(self, sync: bool) -> Result<(), Errno> {
@@ -77,5 +85,28 @@ impl Worker {
         };
         let thread = Builder::new().name("layer-flush".into()).spawn(flush).ok()?;
         Some(Self { wake, thread })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_count_as_whole_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut write_back = WriteBack::new(&Root::open(folder.path()).unwrap(), 10 * PAGE_BYTES).unwrap();
+        for size_bytes in [0, 1, PAGE_BYTES - 1, PAGE_BYTES, PAGE_BYTES + 1] {
+            write_back.add_rest_of_page(size_bytes);
+            write_back.add(size_bytes);
+        }
+        assert_eq!(write_back.pending_bytes, 5 * PAGE_BYTES);
+        assert!(write_back.worker.is_none());
+        for _ in 0..5 {
+            write_back.add_rest_of_page(1);
+            write_back.add(1);
+        }
+        assert!(write_back.worker.is_some(), "ten pages are enough");
+        write_back.finish(false).unwrap();
     }
 }
