@@ -153,6 +153,11 @@ pub trait Ingest: Send {
         }
     }
 
+    /// What takes hints of the bytes that are to be written next, if the store makes use of them.
+    fn announcer(&self) -> Option<Box<dyn Announcer>> {
+        None
+    }
+
     /// Throws away every byte; the next write begins at offset 0 (row T13).
     async fn truncate(&mut self) -> Result<()>;
 
@@ -165,6 +170,17 @@ pub trait Ingest: Send {
     /// - `FailedPrecondition`: size or digest are not what `options` say. The ingest is kept as it was.
     /// - `AlreadyExists`: the blob exists. The ingest is removed.
     async fn commit(&mut self, options: CommitOptions) -> Result<BlobInfo>;
+}
+
+/// Takes hints of what will probably be written into an ingest, so that the store can prepare for it: while a message still
+/// arrives, its first bytes are hashed.
+///
+/// A hint never changes what an ingest holds, nor what any call on it answers, whatever is written after it or not.
+pub trait Announcer: Send + Sync {
+    /// Says that `bytes` will probably be written, after those that were announced before and are not written yet. They are of
+    /// use if [`Ingest::write_pieces`] gets the same pieces, not copies of them; they stay in memory until something is written
+    /// or the ingest is dropped. It does not block.
+    fn announce(&self, bytes: Bytes);
 }
 
 /// An ingest that is read while somebody writes it. Nobody has checked its bytes yet: what is made of them must stay hidden

@@ -9,7 +9,7 @@ mod local;
 pub mod testsuite;
 
 pub use contract::{
-    Blob, BlobInfo, BlobReader, BlobWriter, CommitOptions, ContentStore, FollowedIngest, Ingest,
+    Announcer, Blob, BlobInfo, BlobReader, BlobWriter, CommitOptions, ContentStore, FollowedIngest, Ingest,
     IngestCatalog, IngestFollower, IngestOptions, IngestStatus, Ingester,
 };
 pub use hash::Hasher;

@@ -5,6 +5,7 @@ mod following;
 mod hashing;
 mod ingest;
 mod labels;
+mod lane;
 mod layout;
 mod locks;
 mod names;

@@ -19,6 +19,7 @@
 //! }
 //! ```
 
+mod announcements;
 mod blobs;
 mod cases;
 mod digests;

@@ -35,6 +35,13 @@ impl Hashing {
         Self(job)
     }
 
+    /// Adds `pieces` to what `hasher` has, without any other thread.
+    pub(crate) fn begin_here(hasher: Hasher, pieces: &[Bytes]) -> Self {
+        let mut job = Job { hasher, left: pieces.to_vec() };
+        job.work();
+        Self(Arc::new(Mutex::new(job)))
+    }
+
     /// The hash with all the bytes. It blocks until they are hashed.
     pub(crate) fn finish(self) -> Hasher {
         let mut job = lock(&self.0);

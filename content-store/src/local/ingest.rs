@@ -17,12 +17,13 @@ use corten_types::{Digest, Error, Labels, Result};
 use super::{
     following::Teller,
     hashing::Hashing,
+    lane::Lane,
     layout::DATA,
     locks::KeyGuard,
     record,
-    store::{FOLDER_MODE, Inner, absent_ingest, blocking, unlabelled_info},
+    store::{FOLDER_MODE, Inner, absent_ingest, unlabelled_info},
 };
-use crate::{BlobInfo, CommitOptions, Hasher, Ingest, IngestOptions, IngestStatus};
+use crate::{Announcer, BlobInfo, CommitOptions, Hasher, Ingest, IngestOptions, IngestStatus};
 
 /// The longest key of an ingest.
 pub const MAX_KEY_BYTES: usize = 32 << 10;
@@ -40,6 +41,7 @@ pub(crate) struct LocalIngest {
     status: Arc<Mutex<IngestStatus>>,
     /// A fair lock: a call that was given up comes before the next one.
     writer: Arc<tokio::sync::Mutex<Writer>>,
+    lane: Lane,
 }
 
 /// The ingest itself. It holds the lock on the key.
@@ -48,6 +50,7 @@ struct Writer {
     folder: PathBuf,
     file: DiskFile,
     hasher: Hasher,
+    lane: Lane,
     phase: Phase,
     status: Arc<Mutex<IngestStatus>>,
     /// Goes before the guard: who opens the key next tells anew.
@@ -84,6 +87,7 @@ impl LocalIngest {
         }
         Writer::open(inner, key, options, guard).map(|writer| Self {
             status: Arc::clone(&writer.status),
+            lane: writer.lane.clone(),
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
         })
     }
@@ -99,11 +103,17 @@ impl LocalIngest {
         action: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        blocking(move || {
+        let action = move || {
             writer.check_open()?;
             action(&mut writer)
-        })
-        .await
+        };
+        self.lane.call(action).await
+    }
+}
+
+impl Drop for LocalIngest {
+    fn drop(&mut self) {
+        self.lane.close();
     }
 }
 
@@ -119,6 +129,10 @@ impl Ingest for LocalIngest {
 
     async fn write_pieces(&mut self, pieces: Vec<Bytes>) -> Result<()> {
         self.run(move |writer| writer.append(pieces)).await
+    }
+
+    fn announcer(&self) -> Option<Box<dyn Announcer>> {
+        Some(Box::new(self.lane.clone()))
     }
 
     async fn truncate(&mut self) -> Result<()> {
@@ -164,6 +178,7 @@ impl Writer {
             inner: Arc::clone(inner),
             folder,
             file,
+            lane: Lane::new(&hasher),
             hasher,
             phase: Phase::Open,
             status: Arc::new(Mutex::new(status)),
@@ -191,10 +206,19 @@ impl Writer {
         Error::io(format!("cannot {what} ingest {}", self.key()), error)
     }
 
-    fn append(&mut self, pieces: Vec<Bytes>) -> Result<()> {
-        let hashing = Hashing::begin(&self.hasher, &pieces);
+    fn append(&mut self, mut pieces: Vec<Bytes>) -> Result<()> {
+        pieces.retain(|piece| !piece.is_empty());
+        let known = self.lane.resume(&self.hasher, &pieces);
+        let unhashed = &pieces[known.hashed_len..];
+        let hashing = if known.was_announced {
+            // Most is hashed already, and more of it comes: waking another thread for the rest costs more than it saves.
+            Hashing::begin_here(known.hasher, unhashed)
+        } else {
+            Hashing::begin(&known.hasher, unhashed)
+        };
         let length_before = self.file.length_bytes();
         if let Err(error) = self.file.append_pieces(&pieces) {
+            self.lane.begin_anew(&self.hasher);
             // All or nothing: what arrived of these bytes goes again.
             if self.file.length_bytes() != length_before && self.file.set_length(length_before).is_err() {
                 self.give_up();
@@ -202,6 +226,7 @@ impl Writer {
             return Err(self.failure("write to", error));
         }
         self.hasher = hashing.finish();
+        self.lane.go_on(&self.hasher);
         self.report();
         Ok(())
     }
@@ -210,6 +235,7 @@ impl Writer {
         self.teller.restart();
         self.file.set_length(0).map_err(|error| self.failure("truncate", error))?;
         self.hasher = Hasher::new(self.hasher.algorithm());
+        self.lane.begin_anew(&self.hasher);
         self.report();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use super::{blobs, digests, ingests, labels};
+use super::{announcements, blobs, digests, ingests, labels};
 use crate::ContentStore;
 
 type Run = for<'a> fn(&'a dyn ContentStore) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -58,6 +58,15 @@ cases! {
         a_wrong_size_keeps_the_ingest,
         a_finished_ingest_takes_nothing,
         a_size_that_no_disk_holds_is_refused;
+    announcements:
+        announced_bytes_are_written_once,
+        only_what_is_written_counts,
+        announced_bytes_that_are_never_written_are_nothing,
+        announced_bytes_may_be_written_in_part_or_with_more,
+        the_same_bytes_may_be_announced_and_written_again,
+        a_truncation_forgets_what_was_announced,
+        announcements_for_a_finished_or_dropped_ingest_are_nothing,
+        a_refused_commit_leaves_what_was_announced_to_be_written;
     digests:
         the_digest_so_far_is_that_of_the_bytes_so_far,
         a_resumed_ingest_hashes_what_was_written_before,

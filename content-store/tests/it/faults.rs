@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use corten_content_store::{BlobWriter, CommitOptions, IngestCatalog, IngestOptions, Ingester, LocalStore};
 use corten_disk::{
     Disk, Operation, Seam, Step,
@@ -184,4 +185,45 @@ async fn a_write_that_a_full_disk_cuts_short_adds_nothing() {
     assert_eq!(ingest.status().offset_bytes, 3);
     ingest.write("defgh".into()).await.unwrap();
     assert_eq!(ingest.commit(CommitOptions::default()).await.unwrap().digest, sha256(b"abcdefgh"));
+}
+
+/// What was announced before a write failed is neither lost nor counted twice.
+#[tokio::test]
+async fn announced_bytes_whose_write_fails_can_be_written_again_or_others_instead() {
+    #[derive(Debug)]
+    struct FailsOnce(AtomicUsize);
+    impl Seam for FailsOnce {
+        fn before(&self, operation: &Operation<'_>) -> Step {
+            match operation {
+                // The second of the pieces below: the first is there already and goes again.
+                Operation::Write { path, .. }
+                    if path.ends_with("data") && self.0.fetch_add(1, Ordering::SeqCst) == 2 =>
+                {
+                    Step::Fail(io::Error::other("broken"))
+                }
+                _ => Step::Go,
+            }
+        }
+        fn after(&self, _operation: &Operation<'_>) {}
+    }
+    let pieces: Vec<Bytes> = (0..4_u8).map(|number| vec![number; 200_000].into()).collect();
+    for announced_len in 0..=4 {
+        for next in [&pieces[..2], &pieces[2..], &pieces[..]] {
+            let root = tempfile::tempdir().unwrap();
+            let disk = Disk::with_seam(Arc::new(FailsOnce(AtomicUsize::new(0))));
+            let store = LocalStore::open(root.path(), disk).unwrap();
+            let mut ingest = store.ingest("k", IngestOptions::default()).await.unwrap();
+            ingest.write("abc".into()).await.unwrap();
+            let announcer = ingest.announcer().unwrap();
+            pieces[..announced_len].iter().for_each(|piece| announcer.announce(piece.clone()));
+            assert!(ingest.write_pieces(pieces[..2].to_vec()).await.is_err());
+            assert_eq!(ingest.status().offset_bytes, 3);
+            assert_eq!(ingest.digest().await.unwrap(), sha256(b"abc"));
+            pieces[announced_len..].iter().for_each(|piece| announcer.announce(piece.clone()));
+            ingest.write_pieces(next.to_vec()).await.unwrap();
+            let written = [b"abc", &next.concat()[..]].concat();
+            assert_eq!(ingest.commit(CommitOptions::default()).await.unwrap().digest, sha256(&written));
+            assert_eq!(blobs(&store).await, [written]);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use corten_content_store::{BlobInfo, CommitOptions, Ingest, IngestOptions, IngestStatus};
+use corten_content_store::{Announcer, BlobInfo, CommitOptions, Ingest, IngestOptions, IngestStatus};
 use corten_database::{Refusal, rusqlite::Connection};
 use corten_types::{Digest, Error, ErrorKind, Result};
 
@@ -400,6 +400,14 @@ impl Ingest for NamespacedIngest {
             return Ok(());
         }
         self.open()?.materialize(false).await?.write_pieces(pieces).await
+    }
+
+    fn announcer(&self) -> Option<Box<dyn Announcer>> {
+        match &self.open.as_ref()?.source {
+            Source::Backend(ingest) => ingest.announcer(),
+            // Nothing is likely to be written.
+            Source::Shared { .. } => None,
+        }
     }
 
     async fn truncate(&mut self) -> Result<()> {

@@ -2,15 +2,20 @@
 //!
 //! tonic puts a message together before it decodes it. Nearly all of a write is the field `data`, which the store takes in
 //! pieces: here that field stays in the pieces in which it arrived, and the rest of the message, a few bytes, goes to prost.
+//! The store hears of each piece as it arrives ([`foresight`]).
+
+mod foresight;
 
 use std::{collections::VecDeque, fmt, future::poll_fn, pin::Pin};
 
 use bytes::{Buf, BufMut, Bytes};
 use corten_api::containerd::services::content::v1::WriteContentRequest;
+use corten_content_store::Announcer;
 use http_body::Body as _;
 use prost::{Message as _, decode_length_delimiter, encode_length_delimiter};
 use tonic::{Code, Status, Streaming};
 
+use self::foresight::Foresight;
 use crate::transport::GrpcBody;
 
 /// One byte for the compression, four for the length.
@@ -46,6 +51,13 @@ impl Requests {
         Self::Raw(RawRequests::new(body))
     }
 
+    /// From now on `announcer` hears of data before its message is whole.
+    pub(super) fn announce_to(&mut self, announcer: Option<Box<dyn Announcer>>) {
+        if let Self::Raw(requests) = self {
+            requests.announcer = announcer;
+        }
+    }
+
     /// The next message; `None` when the client has ended its side.
     pub(super) async fn message(&mut self) -> Result<Option<WriteMessage>, Status> {
         match self {
@@ -64,11 +76,15 @@ pub(super) struct RawRequests {
     arrived: Pieces,
     /// The length of the message whose first bytes were taken.
     length: Option<usize>,
+    announcer: Option<Box<dyn Announcer>>,
+    /// What is foreseen of the message whose first bytes were taken.
+    foresight: Foresight,
 }
 
 impl RawRequests {
     fn new(body: GrpcBody) -> Self {
-        Self { body, arrived: Pieces::default(), length: None }
+        let (arrived, foresight) = (Pieces::default(), Foresight::default());
+        Self { body, arrived, length: None, announcer: None, foresight }
     }
 
     /// The next message. A call that is given up loses nothing: the next one goes on.
@@ -87,12 +103,21 @@ impl RawRequests {
             return Err(cut());
         }
         self.length = None;
+        self.foresight = Foresight::default();
         Ok(Some(self.arrived.split_to(length).into()))
     }
 
     /// Waits until `length` bytes are there; says whether they came before the end.
     async fn arrive(&mut self, length: usize) -> Result<bool, Status> {
-        while self.arrived.length < length {
+        loop {
+            if self.length.is_some()
+                && let Some(announcer) = &self.announcer
+            {
+                self.foresight.look(&self.arrived.pieces, length, &**announcer);
+            }
+            if self.arrived.length >= length {
+                return Ok(true);
+            }
             let frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await;
             match frame {
                 None => return Ok(false),
@@ -109,7 +134,6 @@ impl RawRequests {
                 }
             }
         }
-        Ok(true)
     }
 }
 

@@ -57,6 +57,7 @@ async fn run<C: ContentStore>(
         return Err(Status::invalid_argument("a write without a message: invalid argument"));
     };
     let mut writer = Writer::open(content, &request.head).await.map_err(to_status)?;
+    requests.announce_to(writer.ingest.announcer());
     loop {
         let commits = request.head.action() == WriteAction::Commit;
         // The next message is taken from the connection while this one is hashed and written.

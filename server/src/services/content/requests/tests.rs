@@ -1,4 +1,8 @@
-use std::{collections::VecDeque, task::Poll};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    task::Poll,
+};
 
 use futures::FutureExt;
 use http_body::Frame;
@@ -67,6 +71,126 @@ fn messages_are_the_same_however_they_were_cut() {
             assert_eq!(whole(got), *message, "in chunks of {chunk_bytes}");
         }
         assert!(wait(requests.message()).expect("end").is_none());
+    }
+}
+
+/// Keeps what it hears of.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<Bytes>>>);
+
+impl Announcer for Heard {
+    fn announce(&self, bytes: Bytes) {
+        self.0.lock().expect("nobody panicked").push(bytes);
+    }
+}
+
+impl Heard {
+    fn take(&self) -> Vec<Bytes> {
+        std::mem::take(&mut self.0.lock().expect("nobody panicked"))
+    }
+}
+
+/// The requests in `bytes`, and what is announced of them.
+fn announced(bytes: &[u8], chunk_bytes: usize) -> (Requests, Heard) {
+    let (mut requests, heard) = (requests(bytes, chunk_bytes, None), Heard::default());
+    requests.announce_to(Some(Box::new(heard.clone())));
+    (requests, heard)
+}
+
+/// Where the pieces lie.
+fn places(pieces: &[Bytes]) -> Vec<(*const u8, usize)> {
+    pieces.iter().map(|piece| (piece.as_ptr(), piece.len())).collect()
+}
+
+#[test]
+fn data_is_announced_piece_by_piece_as_it_is_then_written() {
+    let sent = [example(&[1; 500]), example(&[2; 700]), example(b""), example(&[3; 40])];
+    let bytes: Vec<u8> = sent.iter().flat_map(|message| framed(&message.encode_to_vec())).collect();
+    for chunk_bytes in 1..=bytes.len() {
+        let (mut requests, heard) = announced(&bytes, chunk_bytes);
+        for message in &sent {
+            let got = wait(requests.message()).expect("decode").expect("a message");
+            let hint = heard.take();
+            // If the first piece does not tell where the data is, nothing is announced; else all of it.
+            assert!(hint.is_empty() || places(&hint) == places(&got.data), "in chunks of {chunk_bytes}");
+            assert!(chunk_bytes < bytes.len() || !hint.is_empty() || message.data.is_empty());
+            assert_eq!(whole(got), *message);
+        }
+    }
+}
+
+#[test]
+fn data_is_announced_before_its_message_is_whole() {
+    let bytes = framed(&example(&[7; 1000]).encode_to_vec());
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let (mut requests, heard) = (Requests::raw(Body::new(Channel(receiver))), Heard::default());
+    requests.announce_to(Some(Box::new(heard.clone())));
+    let mut announced_bytes = 0;
+    for (number, chunk) in bytes.chunks(300).enumerate() {
+        sender.send(Bytes::copy_from_slice(chunk)).expect("it is read");
+        let polled = std::pin::pin!(requests.message()).now_or_never();
+        announced_bytes += heard.take().iter().map(Bytes::len).sum::<usize>();
+        assert!(announced_bytes > number * 300, "after {} pieces {announced_bytes} bytes", number + 1);
+        assert_eq!(polled.is_some(), (number + 1) * 300 >= bytes.len());
+    }
+    assert_eq!(announced_bytes, 1000);
+}
+
+#[test]
+fn only_data_that_will_be_written_is_announced() {
+    let stat = WriteContentRequest { action: 0, ..example(b"data of a stat") };
+    let commit = WriteContentRequest { action: 2, ..example(b"data of a commit") };
+    for (message, hint) in [(stat, &b""[..]), (commit, b"data of a commit")] {
+        let bytes = framed(&message.encode_to_vec());
+        let (mut requests, heard) = announced(&bytes, bytes.len());
+        assert_eq!(whole(wait(requests.message()).expect("decode").expect("a message")), message);
+        assert_eq!(heard.take().concat(), hint);
+    }
+}
+
+#[test]
+fn fields_in_another_order_and_data_that_comes_twice_are_only_a_worse_hint() {
+    let head = WriteContentRequest { data: Bytes::new(), ..example(b"") }.encode_to_vec();
+    let field = |data: &[u8]| [&[6 << 3 | 2, data.len() as u8], data].concat();
+    let cases = [
+        // The data first: nothing says that it will be written.
+        ([&field(b"data")[..], &head].concat(), &b""[..], &b"data"[..]),
+        ([&head[..], &field(b"first"), &field(b"last")].concat(), b"first", b"last"),
+        ([&head[..], &field(b"data"), &[1 << 3, 0]].concat(), b"data", b"data"),
+        // More data than the message has room for.
+        ([&head[..], &[6 << 3 | 2, 100], b"too short"].concat(), b"", b""),
+    ];
+    for (message, hint, data) in cases {
+        for chunk_bytes in [message.len() + 5, 200] {
+            let bytes = framed(&message);
+            let (mut requests, heard) = announced(&bytes, chunk_bytes);
+            let got = wait(requests.message());
+            assert_eq!(heard.take().concat(), hint);
+            match WriteContentRequest::decode(&message[..]) {
+                Ok(expected) => {
+                    assert_eq!(expected.data, data);
+                    assert_eq!(whole(got.expect("decode").expect("a message")), expected);
+                }
+                Err(_) => assert!(got.is_err()),
+            }
+        }
+    }
+}
+
+#[test]
+fn broken_messages_are_looked_at_without_panic() {
+    let message = framed(&example(b"some bytes").encode_to_vec());
+    for place in 5..message.len() {
+        for value in [0, 0x7f, 0x80, 0xff, message[place] ^ 1] {
+            let mut broken = message.clone();
+            broken[place] = value;
+            for chunk_bytes in [3, 40, broken.len()] {
+                let (mut requests, heard) = announced(&broken, chunk_bytes);
+                // What it makes of them without anybody who listens is looked at elsewhere.
+                let _ = wait(requests.message());
+                assert!(heard.take().concat().len() < broken.len());
+            }
+        }
     }
 }
 
