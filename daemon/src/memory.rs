@@ -52,9 +52,9 @@ mod allocator {
     /// Each arena keeps what its threads freed. The library would make up to eight for each processor.
     const ARENAS: usize = 4;
 
-    /// So much may be free at the end of an arena before it is given back, in bytes: about what the buffers of one large request
-    /// take.
-    const FREE_AT_END_BYTES: c_int = 1 << 20;
+    /// So much may be free at the end of an arena before it is given back, in bytes: what the buffers of one large request take.
+    /// With less, an upload gives back and gets anew nearly every page that it arrives in. After it, all is given back.
+    const FREE_AT_END_BYTES: c_int = 8 << 20;
 
     /// From this size on memory comes from the system and goes back to it at once, in bytes.
     const MAPPED_BYTES: c_int = 1 << 20;
