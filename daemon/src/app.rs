@@ -60,6 +60,7 @@ pub struct App {
     forwarder: Forwarder,
     exchange: Exchange,
     memory_freed: Arc<Notify>,
+    inspectors: Vec<corten_snapshotter::Inspector>,
     _lock: RootLock,
 }
 
@@ -118,6 +119,7 @@ impl App {
         let manifests = trees.manifests();
         let workspace = mounts::workspace(&root, &state, &disk, &mut plugins)?;
         let inspectors = trees.inspectors();
+        let snapshotters = inspectors.values().cloned().collect();
         let publisher = Arc::new(EventBridge::new(exchange.clone()));
         let memory_freed = Arc::new(Notify::new());
         let metadata = stores::metadata(
@@ -215,6 +217,7 @@ impl App {
             forwarder,
             exchange,
             memory_freed,
+            inspectors: snapshotters,
             _lock: lock,
         })
     }
@@ -237,7 +240,11 @@ impl App {
             let mut stopping = stopping.clone();
             async move { while stopping.changed().await.is_ok() {} }
         };
-        let giving_back = tokio::spawn(crate::memory::give_back_when_told(self.memory_freed));
+        let giving_back = tokio::spawn(crate::memory::give_back_when_told(
+            self.memory_freed,
+            self.metadata.clone(),
+            self.inspectors,
+        ));
         let grpc = tokio::spawn(self.grpc.serve(self.grpc_listener, ended(), DRAIN));
         let ttrpc = tokio::spawn(serve_events(self.ttrpc_listener, self.forwarder, ended(), DRAIN));
         notify(&[sd_notify::NotifyState::Ready]);

@@ -1,6 +1,6 @@
 //! cortend, the daemon.
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
@@ -11,6 +11,10 @@ use corten_daemon::{
     fsck, hook, logging, memory, publish,
 };
 use tokio::signal::unix::{SignalKind, signal};
+
+/// After so long an idle thread for blocking work ends: each keeps as much stack as it ever needed, and a new one costs less than a
+/// request.
+const IDLE_THREAD: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
@@ -69,7 +73,8 @@ fn serve(command_line: &CommandLine, loaded: Loaded) -> anyhow::Result<()> {
     logging::start(&settings.debug);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::info!(version = VERSION, revision = REVISION, root = %settings.root.display(), "starting cortend");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_keep_alive(IDLE_THREAD).build()?;
     runtime.block_on(async {
         let begin = std::time::Instant::now();
         let app = App::build(settings).await?;

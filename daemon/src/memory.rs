@@ -1,12 +1,14 @@
 //! Keeps the daemon small when it is idle.
 //!
 //! The allocator keeps what large requests freed, in every thread's arena, and the system keeps every page of the program mapped that
-//! ran once: starting alone touches two thirds of it. Nothing here has much to do with either while the daemon is idle, so both are given
-//! back when it has started, after each large request and after each collection. Pages of the program stay in the
+//! ran once: starting alone touches two thirds of it. The databases keep pages for being read again. Nothing here has much to do with any of
+//! it while the daemon is idle, so all is given back when it has started, after each large request and after each collection. Pages of the program stay in the
 //! system's cache, and are mapped again, many at once, when they are needed.
 
 use std::{sync::Arc, time::Duration};
 
+use corten_metadata::Metadata;
+use corten_snapshotter::Inspector;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -19,10 +21,16 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_ROW: Duration = Duration::from_secs(10);
 
 /// Gives memory back now, and whenever it is told that there may be some. It never ends.
-pub(crate) async fn give_back_when_told(told: Arc<Notify>) {
+pub(crate) async fn give_back_when_told(told: Arc<Notify>, metadata: Metadata, snapshotters: Vec<Inspector>) {
     loop {
+        // A database that does not answer has other troubles, which others report.
+        let _ = metadata.release_memory().await;
+        let snapshotters = snapshotters.clone();
         // It walks through every arena and every mapping, which takes some milliseconds.
-        let given = tokio::task::spawn_blocking(|| {
+        let given = tokio::task::spawn_blocking(move || {
+            for snapshotter in snapshotters {
+                let _ = snapshotter.release_memory();
+            }
             allocator::give_back();
             program::forget();
         });

@@ -274,10 +274,10 @@ impl Database {
     }
 
     /// Gives back the memory that keeps pages for being read again: for after a piece of work that touched many. What is
-    /// read next comes from the system's cache. Nothing is committed, and nobody waits for it.
-    pub fn release_memory(&self) {
+    /// read next comes from the system's cache. Nothing is committed for it.
+    pub fn release_memory(&self) -> Answer<()> {
         self.core.readers.forget_idle();
-        drop(self.visit(|connection| Ok(connection.release_memory()?)));
+        self.visit(|connection| Ok(connection.release_memory()?))
     }
 
     /// Makes every index anew from its table.

@@ -26,9 +26,6 @@ use crate::{
 /// With less time a batch would do little more than begin and commit.
 const SHORTEST_BATCH: Duration = Duration::from_micros(250);
 
-/// A collection of so many fills the database's caches with pages that nobody needs soon.
-const MANY_NODES: u64 = 10_000;
-
 /// One collection at a time, and what came of them.
 #[derive(Debug, Default)]
 pub(crate) struct Collections {
@@ -98,9 +95,6 @@ pub(crate) async fn collect(metadata: &Metadata) -> Result<CollectionStats> {
     };
     metadata.pacer().begun();
     let result = run(metadata).await;
-    if result.as_ref().is_ok_and(|stats| stats.nodes >= MANY_NODES) {
-        metadata.inner.database.release_memory();
-    }
     if let Some(hook) = &metadata.inner.after_collection {
         hook();
     }

@@ -148,6 +148,15 @@ impl Metadata {
         View::finish(async move { collection::collect(&this).await }).await?
     }
 
+    /// Gives back the memory in which the database keeps pages for being read again, as
+    /// [`Database::release_memory`](corten_database::Database::release_memory) does: for when nothing is asked for a while.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn release_memory(&self) -> Result<()> {
+        self.inner.database.release_memory().await
+    }
+
     /// How the store is.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -77,6 +77,14 @@ impl Inspector {
         self.0.trees().root()
     }
 
+    /// Gives back the memory in which the database keeps pages for being read again.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn release_memory(&self) -> Result<()> {
+        self.0.metastore().database().release_memory().wait()
+    }
+
     /// Why nothing may be removed for want of a row, if that is so.
     #[must_use]
     pub fn quarantine(&self) -> Option<String> {

@@ -119,7 +119,7 @@ fn memory_is_released_without_a_commit() {
     let expected: Vec<_> = (1..=100).collect();
     assert_eq!(numbers(&database), expected, "a reader is idle now");
     let commits = database.statistics().commits;
-    database.release_memory();
+    database.release_memory().wait().unwrap();
     assert_eq!(numbers(&database), expected);
     put(&database, 101).wait().unwrap();
     assert_eq!(database.statistics().commits, commits + 1, "only the change was committed");
