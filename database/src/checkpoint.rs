@@ -3,7 +3,10 @@
 use std::{
     io,
     os::unix::fs::FileExt,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use rusqlite::Connection;
 
 use crate::{
     connection::{self, Role},
-    core::{Core, out_of_order},
+    core::{Core, PAGE_BYTES, out_of_order},
     error::Doing,
     marker::beside,
 };
@@ -37,9 +40,17 @@ const ROUND: Duration = Duration::from_secs(30);
 /// How often it looks whether there is room for one that is missing: the disk may fill again soon, and deletions need it then.
 const ROUND_WITHOUT_RESERVE: Duration = Duration::from_secs(1);
 
+/// The log can begin anew only after a moment at which all of it is copied, which under load never comes by itself. So few pages
+/// the writer copies between two commits, once for every log.
+const LAST_PAGES: u64 = 128;
+
 pub(crate) struct Checkpointer {
     pub(crate) start_bytes: u64,
     pub(crate) limit_bytes: u64,
+    /// The length of the log at which another round is worth its syncs, which slow the writer's down.
+    next_bytes: AtomicU64,
+    /// Nearly all of the log is copied: the writer is to copy the rest.
+    is_nearly_done: AtomicBool,
     connection: Mutex<Option<Connection>>,
     state: Mutex<State>,
     changed: Condvar,
@@ -65,11 +76,24 @@ impl Checkpointer {
     pub(crate) fn new(start_bytes: u64, limit_bytes: u64) -> Self {
         Self {
             start_bytes,
+            next_bytes: AtomicU64::new(start_bytes),
+            is_nearly_done: AtomicBool::new(false),
             limit_bytes: limit_bytes.max(start_bytes).min(u64::MAX / 4),
             connection: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
         }
+    }
+
+    /// Tells how long the log is after a commit; says whether the writer is to copy the rest of it.
+    pub(crate) fn committed(&self, wal_bytes: u64) -> bool {
+        if wal_bytes < self.start_bytes {
+            self.next_bytes.store(self.start_bytes, Ordering::Relaxed);
+            self.is_nearly_done.store(false, Ordering::Relaxed);
+        } else if wal_bytes >= self.next_bytes.load(Ordering::Relaxed) {
+            self.want();
+        }
+        self.is_nearly_done.swap(false, Ordering::Relaxed)
     }
 
     /// Asks the thread for a round.
@@ -119,6 +143,12 @@ impl Checkpointer {
         }
         let mode = if core.wal_bytes() >= self.limit_bytes { Mode::Restart } else { Mode::Passive };
         let result = self.checkpoint(core, mode);
+        let wal_bytes = core.wal_bytes();
+        self.next_bytes.store(wal_bytes + self.start_bytes / 8, Ordering::Relaxed);
+        if let Ok(done) = &result {
+            let left = (wal_bytes / PAGE_BYTES).saturating_sub(done.copied_pages);
+            self.is_nearly_done.store((1..=LAST_PAGES).contains(&left), Ordering::Relaxed);
+        }
         let mut statistics = core.statistics();
         statistics.checkpoints += 1;
         // The log keeps what was not copied, and a later round copies those pages again.
@@ -129,6 +159,12 @@ impl Checkpointer {
     pub(crate) fn alone<T>(&self, work: impl FnOnce() -> T) -> T {
         let _slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         work()
+    }
+
+    /// The same, unless the thread is in one.
+    pub(crate) fn alone_now<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let _slot = self.connection.try_lock().ok()?;
+        Some(work())
     }
 
     pub(crate) fn checkpoint(&self, core: &Core, mode: Mode) -> Result<Checkpoint> {

@@ -106,12 +106,22 @@ impl Writer {
     fn bound_log(&mut self) {
         let wal_bytes = self.core.wal_bytes();
         let checkpointer = &self.core.checkpointer;
-        if wal_bytes >= checkpointer.start_bytes {
-            checkpointer.want();
-        } else {
+        let is_nearly_done = checkpointer.committed(wal_bytes);
+        if wal_bytes < checkpointer.start_bytes {
             self.cut_log_at = 2 * checkpointer.limit_bytes;
         }
-        if wal_bytes < self.cut_log_at || self.core.is_scripted() {
+        if self.core.is_scripted() {
+            return;
+        }
+        if is_nearly_done
+            && let Some(connection) = &self.connection
+            && let Some(result) = checkpointer.alone_now(|| checkpoint::run(connection, Mode::Passive))
+        {
+            let mut statistics = self.core.statistics();
+            statistics.checkpoints += 1;
+            statistics.checkpoint_failures += u64::from(result.is_err());
+        }
+        if wal_bytes < self.cut_log_at {
             return;
         }
         // A reader may hold it back; writers wait for that once for every limit that the log grows by.
