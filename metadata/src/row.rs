@@ -38,7 +38,7 @@ const MOST_COLUMNS: usize = 24;
 /// Runs a statement that is prepared once; how many rows it changed.
 pub(crate) fn execute(connection: &Connection, text: &str, params: impl Params) -> Result<usize> {
     let run = || connection.prepare_cached(text)?.execute(params);
-    run().doing(format!("metadata: cannot run {text:?}"))
+    run().or_else(|error| cannot_run(text, error))
 }
 
 /// Runs a query that is prepared once and hands each row to `visit`.
@@ -56,13 +56,17 @@ pub(crate) fn query(
         }
         Ok(())
     };
-    run().doing(format!("metadata: cannot run {text:?}"))
+    run().or_else(|error| cannot_run(text, error))
 }
 
 /// Whether a query that is prepared once finds anything.
 pub(crate) fn exists(connection: &Connection, text: &str, params: impl Params) -> Result<bool> {
     let run = || connection.prepare_cached(text)?.exists(params);
-    run().doing(format!("metadata: cannot run {text:?}"))
+    run().or_else(|error| cannot_run(text, error))
+}
+
+fn cannot_run<T>(text: &str, error: rusqlite::Error) -> Result<T> {
+    Err(error).doing(format!("metadata: cannot run {text:?}"))
 }
 
 /// The record with this key.
