@@ -305,6 +305,12 @@ impl Database {
         &self.core.path
     }
 
+    /// How many operations were answered after their transaction was over: [`Statistics::operations`] alone.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.core.statistics().operations
+    }
+
     /// What was done so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {

@@ -1,6 +1,7 @@
 //! Collecting what nothing refers to (`consistency.md` §4; rows G07-G28).
 
 mod condition;
+mod courtesy;
 mod edges;
 mod graph;
 mod pacer;
@@ -161,6 +162,7 @@ async fn sweep_all(metadata: &Metadata, sweep: Sweep<Node>) -> Result<u64> {
     let budget = batch_budget(metadata, metadata.inner.sweep_batch);
     let sweep = Arc::new(Mutex::new(sweep));
     let mut rows_removed = 0;
+    let mut courtesy = courtesy::Courtesy::begin(metadata);
     loop {
         if lock(&sweep).is_finished() {
             return Ok(rows_removed);
@@ -175,6 +177,7 @@ async fn sweep_all(metadata: &Metadata, sweep: Sweep<Node>) -> Result<u64> {
             .await?;
         rows_removed += batch.removed;
         lock(&sweep).accept(batch);
+        courtesy.rest(1).await;
     }
 }
 

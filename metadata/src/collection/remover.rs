@@ -7,6 +7,7 @@ use corten_snapshotter::Snapshotter;
 use corten_types::{Digest, Error, ErrorKind, Result};
 use tokio::task::JoinSet;
 
+use super::courtesy::Courtesy;
 use crate::{
     Metadata,
     content::{self, BLOBS, INGESTS},
@@ -104,9 +105,11 @@ pub(super) async fn work_off(metadata: &Metadata) -> Result<Removed> {
             page.into_iter().partition(|tombstone| tombstone.kind == BLOBS);
         let (snapshots, others): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|tombstone| tombstone.snapshotter().is_some());
+        let mut courtesy = Courtesy::begin(metadata);
         for together in blobs.chunks(BLOBS_TOGETHER) {
             remove_blobs(metadata, together, &mut tally).await?;
             clear(metadata, std::mem::take(&mut tally.done)).await?;
+            courtesy.rest(1).await;
         }
         // Mounts go before what they show.
         for together in others.chunks(at_once(metadata, OTHERS_TOGETHER)) {
@@ -254,6 +257,7 @@ async fn remove_snapshots(metadata: &Metadata, mut waiting: Vec<Tombstone>, tall
         let order = |tombstone: &Tombstone| std::cmp::Reverse(sequence::of_name(&tombstone.id));
         one.kind.cmp(&other.kind).then_with(|| order(one).cmp(&order(other)))
     });
+    let mut courtesy = Courtesy::begin(metadata);
     loop {
         let mut postponed = Vec::new();
         let goes: Vec<&[Tombstone]> = waiting
@@ -275,6 +279,7 @@ async fn remove_snapshots(metadata: &Metadata, mut waiting: Vec<Tombstone>, tall
             if tally.done.len() >= BLOBS_TOGETHER {
                 clear(metadata, std::mem::take(&mut tally.done)).await?;
             }
+            courtesy.rest(1).await;
         }
         clear(metadata, std::mem::take(&mut tally.done)).await?;
         if postponed.is_empty() || postponed.len() == waiting.len() {
