@@ -54,6 +54,7 @@ impl Turn {
             if let Some(writer) = &mut *turn {
                 writer.distrust();
             }
+            self.writer.clear_poison();
             turn
         })
     }
