@@ -59,6 +59,16 @@ fn each_operation_of_a_batch_gets_its_own_result() {
 
 #[test]
 fn sixteen_clients_share_each_sync() {
+    sixteen_clients(|database, number| put(database, number).wait().unwrap());
+}
+
+#[test]
+fn blocking_clients_share_syncs_too() {
+    sixteen_clients(|database, number| database.run(move |connection| insert(connection, number)).unwrap());
+}
+
+/// Lets sixteen threads write at once, each forty numbers one after the other.
+fn sixteen_clients(write: fn(&Database, i64)) {
     const CLIENTS: i64 = 16;
     const EACH: i64 = 40;
     // On a real disk, because the sync is what gathers them.
@@ -71,7 +81,7 @@ fn sixteen_clients_share_each_sync() {
             thread::spawn(move || {
                 start.wait();
                 for number in 0..EACH {
-                    put(&database, client * EACH + number).wait().unwrap();
+                    write(&database, client * EACH + number);
                 }
             })
         })
@@ -184,30 +194,6 @@ fn blocking_callers_wait_for_their_turn_and_keep_the_order() {
     queued.wait().unwrap();
     blocked.join().unwrap().unwrap();
     assert_eq!(numbers(&database), [1, 2]);
-}
-
-#[test]
-fn blocking_clients_share_syncs_too() {
-    const CLIENTS: i64 = 16;
-    const EACH: i64 = 40;
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let database = Arc::new(open(&folder.path().join("db")).0);
-    let start = Arc::new(Barrier::new(16));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| {
-            let (database, start) = (Arc::clone(&database), Arc::clone(&start));
-            thread::spawn(move || {
-                start.wait();
-                for number in 0..EACH {
-                    database.run(move |connection| insert(connection, client * EACH + number)).unwrap();
-                }
-            })
-        })
-        .collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
-    assert_eq!(numbers(&database).len(), 640);
-    let statistics = database.statistics();
-    assert!(statistics.commits < statistics.operations / 2, "{statistics:?}");
 }
 
 #[test]
